@@ -126,7 +126,6 @@ export type ConnectionErrorCode =
 /** The connection is dead. Every command that was in flight gets its own object of this class. */
 export class NbdConnectionError extends NbdeltaError {
   declare readonly code: ConnectionErrorCode;
-  // biome-ignore lint/complexity/noUselessConstructor: narrows the code to the ones that mean a dead connection
   constructor(code: ConnectionErrorCode, message: string, options: ErrorOptions = {}) {
     super(code, message, options);
   }
