@@ -157,7 +157,12 @@ export class StorageError extends NbdeltaError {
 /** The line that a user sees for any thrown value: never a stack trace, never empty, never two lines. */
 export function errorLine(error: unknown): string {
   const text = error instanceof Error ? error.message || error.name : String(error);
-  return text.replace(/\s*\n\s*/g, ' ');
+  return printable(text.replace(/\s*\n\s*/g, ' '));
+}
+
+/** Text from a server or a file made harmless for a terminal: control characters become `?`. */
+export function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, '?');
 }
 
 /** `error` as an {@link NbdeltaError}; anything unknown becomes `INTERNAL` with the original as its cause. */
