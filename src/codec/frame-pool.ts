@@ -1,0 +1,150 @@
+import { availableParallelism } from 'node:os';
+import { NbdeltaError, UsageError } from '../errors.js';
+import { DIGEST_LENGTH, STORED_DIGEST_LENGTH } from './blake3.js';
+import type { CodecSpec } from './codec-spec.js';
+import type { FrameCheck, FrameExpectation } from './open.js';
+import type { Seal } from './seal.js';
+import { WorkerTeam } from './worker-team.js';
+import { sealedCapacity } from './zstd.js';
+
+export { sealedCapacity } from './zstd.js';
+
+/** Most threads of a pool. */
+const MAX_THREADS = 16;
+
+export interface FramePoolOptions {
+  /** Default: what the machine has, at most 16. */
+  readonly threads?: number;
+  /** How frames are sealed; opening reads every codec. */
+  readonly codec: CodecSpec;
+}
+
+/** A frame to be stored. The pool owns both buffers until the promise settles. */
+export interface SealJob {
+  readonly raw: ArrayBuffer;
+  /** Bytes of `raw` in use, at least 1. */
+  readonly rawLength: number;
+  /** Lengths of the pieces of the disk that lie in `raw` one after another; their sum is `rawLength`. */
+  readonly pieceLengths: Uint32Array;
+  /** At least `sealedCapacity(rawLength)` bytes. */
+  readonly out: ArrayBuffer;
+}
+
+/** A sealed frame and the caller's buffers back. `liveLength` 0: all zero, nothing to store. */
+export interface SealedFrame extends Seal {
+  /** The live bytes, `liveLength` of them, moved to the start. */
+  readonly raw: ArrayBuffer;
+  /** The stored bytes, `storedLength` of them. */
+  readonly out: ArrayBuffer;
+}
+
+/** A stored frame to be checked and decompressed. The pool owns both buffers until the promise settles. */
+export interface OpenJob extends FrameExpectation {
+  readonly stored: ArrayBuffer;
+  readonly storedLength: number;
+  /** At least `rawLength` bytes. */
+  readonly out: ArrayBuffer;
+}
+
+/** The caller's buffers back, and whether `out` holds the frame's content. */
+export type OpenedFrame =
+  | { readonly ok: true; readonly stored: ArrayBuffer; readonly out: ArrayBuffer }
+  | {
+      readonly ok: false;
+      readonly check: FrameCheck;
+      readonly stored: ArrayBuffer;
+      readonly out: ArrayBuffer;
+    };
+
+/**
+ * Threads that seal and open frames. Buffers travel: a buffer given to a job is detached here and comes back, as
+ * another `ArrayBuffer` of the same memory, in the result. How much may wait is bounded by how many buffers the
+ * callers have.
+ *
+ * A promise rejects with UsageError (the job makes no sense; the buffers were not touched), ABORTED (the pool
+ * was closed) or INTERNAL (a worker failed). After ABORTED and INTERNAL the buffers are lost. Damaged data does
+ * *not* reject: it is `ok: false`, with the buffers; the caller knows point, disk and range.
+ */
+export interface FramePool extends AsyncDisposable {
+  seal(job: SealJob): Promise<SealedFrame>;
+  open(job: OpenJob): Promise<OpenedFrame>;
+}
+
+/** Opens a pool; threads start when there is work for them. */
+export function openFramePool({ threads = availableParallelism(), codec }: FramePoolOptions): FramePool {
+  if (!Number.isInteger(threads) || threads < 1)
+    throw new UsageError(`${threads} threads, expected at least 1`);
+  return new WorkerFramePool(new WorkerTeam(Math.min(threads, MAX_THREADS), { level: codec.level }));
+}
+
+class WorkerFramePool implements FramePool {
+  readonly #team: WorkerTeam;
+
+  constructor(team: WorkerTeam) {
+    this.#team = team;
+  }
+
+  async seal({ raw, rawLength, pieceLengths, out }: SealJob): Promise<SealedFrame> {
+    checkBuffer('raw', raw, rawLength);
+    checkBuffer('out', out, sealedCapacity(rawLength));
+    const [rawBytes, outBytes] = [raw.byteLength, out.byteLength];
+    const reply = await this.#team.run(
+      { kind: 'seal', job: this.#team.nextJob(), raw, rawLength, pieceLengths: pieceLengths.slice(), out },
+      [raw, out],
+    );
+    if (reply.kind !== 'sealed') throw wrongReply(reply.kind);
+    checkReturned(reply.raw, rawBytes);
+    checkReturned(reply.out, outBytes);
+    const { liveLength, storedLength, digest, storedDigest, zeroRuns } = reply;
+    return { raw: reply.raw, out: reply.out, liveLength, storedLength, digest, storedDigest, zeroRuns };
+  }
+
+  async open({ stored, storedLength, out, rawLength, ...expected }: OpenJob): Promise<OpenedFrame> {
+    checkBuffer('stored', stored, storedLength);
+    checkBuffer('out', out, rawLength);
+    const digest = ownDigest(expected.digest, DIGEST_LENGTH);
+    const storedDigest = ownDigest(expected.storedDigest, STORED_DIGEST_LENGTH);
+    const job = this.#team.nextJob();
+    const [storedBytes, outBytes] = [stored.byteLength, out.byteLength];
+    const reply = await this.#team.run(
+      { kind: 'open', job, stored, storedLength, out, rawLength, digest, storedDigest },
+      [stored, out],
+    );
+    if (reply.kind !== 'opened') throw wrongReply(reply.kind);
+    checkReturned(reply.stored, storedBytes);
+    checkReturned(reply.out, outBytes);
+    const buffers = { stored: reply.stored, out: reply.out };
+    return reply.failed === null ? { ok: true, ...buffers } : { ok: false, check: reply.failed, ...buffers };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#team.close();
+  }
+}
+
+/** A detached buffer has no bytes: refused here, because codecs take it for valid empty input. */
+function checkBuffer(name: string, buffer: ArrayBuffer, needed: number): void {
+  if (!Number.isInteger(needed) || needed < 1) throw new UsageError(`frame job: ${name} of ${needed} bytes`);
+  if (buffer.byteLength >= needed) return;
+  throw new UsageError(
+    `frame job: buffer ${name} has ${buffer.byteLength} bytes${buffer.byteLength === 0 ? ' (detached?)' : ''}, needs ${needed}`,
+  );
+}
+
+/** A copy in memory of its own: cloning a view would copy the whole table that it lies in. */
+function ownDigest(digest: Uint8Array, length: number): Uint8Array {
+  if (digest.length !== length) throw new UsageError(`digest of ${digest.length} bytes, expected ${length}`);
+  return new Uint8Array(digest);
+}
+
+function checkReturned(buffer: ArrayBuffer, bytes: number): void {
+  if (buffer.byteLength === bytes) return;
+  throw new NbdeltaError(
+    'INTERNAL',
+    `a worker returned a buffer of ${buffer.byteLength} bytes, expected ${bytes}`,
+  );
+}
+
+function wrongReply(kind: string): NbdeltaError {
+  return new NbdeltaError('INTERNAL', `a worker answered ${kind} to another question`);
+}
