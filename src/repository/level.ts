@@ -1,0 +1,161 @@
+import { ChainError } from '../errors.js';
+import { ancestryOf, openChain } from './chain.js';
+import { type DiskPlan, type PlannedDisk, planDisks } from './disk-level.js';
+import type { Point, PointLevel, Reason, Since } from './manifest.js';
+import { chainPoints } from './point-order.js';
+import { resolveSince, type SinceAnswer } from './since.js';
+
+export interface LevelRequest {
+  readonly requested: PointLevel | 'auto';
+  /** The machine's committed points, in any order. */
+  readonly points: readonly Point[];
+  /** Points known to be unusable: manifest unreadable, or volumes missing. */
+  readonly brokenPoints?: readonly string[];
+  /** What the bitmap records since: a checkpoint's label, a point's id, or `latest`. */
+  readonly since?: string;
+  /** With `auto`: a chain has at most this many points before the next full. */
+  readonly fullEvery?: number;
+  /** With `auto`: at most this many archives have to be read for a restore. */
+  readonly maxChain?: number;
+  readonly disks: readonly PlannedDisk[];
+}
+
+export interface LevelPlan {
+  readonly level: PointLevel;
+  /** Why; `null` when this very level was asked for. */
+  readonly reason: Reason | null;
+  readonly parent: { readonly id: string; readonly manifestSha256: string } | null;
+  readonly since: Since;
+  readonly disks: readonly DiskPlan[];
+}
+
+const NO_SINCE: Since = { kind: 'none', label: null, point: null };
+
+/**
+ * Decides what a new point is. Touches nothing.
+ * - `full`: begins a chain. `copy`: a full outside of every chain.
+ * - `incremental`: on the newest point. `differential`: on the newest full.
+ * - `auto`: incremental, or a full when something speaks against it; `reason` says what.
+ *
+ * An incremental is only right when its bitmap reaches back at least to its parent: see {@link resolveSince}.
+ * @throws ChainError when the level that was asked for cannot be had.
+ */
+export function planLevel(request: LevelRequest): LevelPlan {
+  switch (request.requested) {
+    case 'full':
+    case 'copy':
+      return planBase(request, request.requested, null);
+    case 'incremental':
+    case 'differential':
+      return planDelta(request, request.requested);
+    case 'auto':
+      return planAuto(request);
+  }
+}
+
+function planBase(request: LevelRequest, level: 'full' | 'copy', reason: Reason | null): LevelPlan {
+  const disks = request.disks.map(({ name }) => ({ name, level, reason: null }));
+  return { level, reason, parent: null, since: NO_SINCE, disks };
+}
+
+function planAuto(request: LevelRequest): LevelPlan {
+  const reason = reasonForFull(request);
+  if (reason !== null) return planBase(request, 'full', reason);
+  const plan = planDelta(request, 'incremental');
+  if (plan.disks.some(disk => disk.level !== 'full')) return plan;
+  // With every disk in full the point would keep its parent's chain alive for nothing.
+  return planBase(request, 'full', plan.disks[0]?.reason ?? null);
+}
+
+function reasonForFull(request: LevelRequest): Reason | null {
+  const parent = chainPoints(request.points).at(-1);
+  if (parent === undefined && !isAnyBroken(request)) {
+    return { code: 'first', text: 'the machine has no point yet' };
+  }
+  const broken = reasonOf('chain-broken', () => checkParentChain(request, parent));
+  if (broken !== null || parent === undefined) return broken;
+  const ancestry = ancestryOf(request.points, parent);
+  return (
+    reasonOf('since-mismatch', () => requireSince(request, 'incremental', ancestry)) ??
+    reasonByCount(request, ancestry)
+  );
+}
+
+function reasonByCount(request: LevelRequest, ancestry: readonly Point[]): Reason | null {
+  const { fullEvery, maxChain } = request;
+  const base = ancestry.at(-1)?.manifest.sequence ?? 0;
+  const count = chainPoints(request.points).filter(point => point.manifest.sequence >= base).length;
+  if (fullEvery !== undefined && count >= fullEvery) {
+    return { code: 'full-every', text: `${count} points since the last full, a full every ${fullEvery}` };
+  }
+  const links = ancestry.length + 1;
+  if (maxChain !== undefined && links > maxChain) {
+    return {
+      code: 'max-chain',
+      text: `the chain would have ${links} links, at most ${maxChain} are allowed`,
+    };
+  }
+  return null;
+}
+
+function planDelta(request: LevelRequest, level: 'incremental' | 'differential'): LevelPlan {
+  const parent = chainPoints(request.points)
+    .filter(point => level === 'incremental' || point.manifest.level === 'full')
+    .at(-1);
+  checkParentChain(request, parent);
+  if (parent === undefined) {
+    throw new ChainError('CHAIN_MISSING', `there is no point that a ${level} could build on`, {
+      hint: 'Take a full first, or ask for level auto.',
+    });
+  }
+  return {
+    level,
+    reason: request.requested === 'auto' ? { code: 'auto', text: `on point ${parent.manifest.id}` } : null,
+    parent: { id: parent.manifest.id, manifestSha256: parent.sha256 },
+    since: requireSince(request, level, ancestryOf(request.points, parent)),
+    disks: planDisks(request.disks, parent.manifest, level, request.requested === 'auto'),
+  };
+}
+
+/** @throws ChainError when the chain that ends in `parent` cannot be read, as far as manifests tell. */
+function checkParentChain(request: LevelRequest, parent: Point | undefined): void {
+  const ancestry = parent === undefined ? [] : ancestryOf(request.points, parent);
+  const chainIds = new Set(ancestry.map(point => point.manifest.id));
+  // A broken point younger than the newest readable one (by the time in its id, which is all there is to go
+  // by) may be the one that the bitmap stands for: then a change before it would be lost.
+  const broken = (request.brokenPoints ?? []).find(
+    id => chainIds.has(id) || parent === undefined || id > parent.manifest.id,
+  );
+  if (broken !== undefined) {
+    throw new ChainError('CHAIN_TORN', `point ${broken} is damaged, so nothing can build on it`, {
+      hint: 'Repair it from a copy of the repository, or take a full.',
+      fields: { point: broken },
+    });
+  }
+  for (const disk of parent?.manifest.disks ?? []) {
+    if (disk.status === 'stored') openChain(request.points, parent!.manifest.id, disk.name);
+  }
+}
+
+function isAnyBroken(request: LevelRequest): boolean {
+  return (request.brokenPoints ?? []).length > 0;
+}
+
+function requireSince(request: LevelRequest, level: string, ancestry: readonly Point[]): Since {
+  const answer: SinceAnswer = resolveSince(request.since, request.points, ancestry);
+  if (answer.kind === 'ok') return answer.since;
+  throw new ChainError('CHAIN_ORDER', `cannot take a ${level}: ${answer.text}`, {
+    hint: 'Use a bitmap that began with the parent point or one before it, or take a full.',
+  });
+}
+
+/** What `work` has against an incremental, as the reason for a full; other errors than of chains pass. */
+function reasonOf(code: string, work: () => unknown): Reason | null {
+  try {
+    work();
+    return null;
+  } catch (error) {
+    if (error instanceof ChainError) return { code, text: error.message };
+    throw error;
+  }
+}

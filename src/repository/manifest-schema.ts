@@ -1,0 +1,150 @@
+import { z } from 'zod';
+import { isMachineName } from './machine-name.js';
+import { isPointId } from './point-id.js';
+
+const VOLUME_NAME = /^[A-Za-z0-9._-]+\.\d{4,}\.tar$/;
+const MAX_DISKS = 1024;
+const MAX_VOLUMES = 65_536;
+
+const bytes = z.int().nonnegative();
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 in hex');
+const pointId = z.string().refine(isPointId, 'not a point id');
+const archiveId = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'not an archive id');
+const time = z.iso.datetime();
+const levelName = z.enum(['full', 'incremental', 'differential', 'copy']);
+const reason = z.object({ code: z.string().min(1), text: z.string() }).nullable();
+
+/** Name of a disk in manifests and `machine.json`: what libvirt calls its target, e.g. `vda`. */
+export const diskNameSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'not a disk name');
+
+// A volume's name becomes a path: anything but a plain file name could lead out of the point's folder.
+const volume = z.object({ name: z.string().max(200).regex(VOLUME_NAME, 'not a volume name'), bytes });
+
+const archive = z
+  .object({
+    archiveId,
+    parentArchiveId: archiveId.nullable(),
+    codec: z.string().min(1).max(64),
+    frameSize: z.int().positive(),
+    volumes: z.array(volume).min(1).max(MAX_VOLUMES),
+    /** Where the index is: `volume` counts from 1, as in the volume's name. */
+    index: z.object({
+      volume: z.int().positive(),
+      offset: bytes,
+      storedLength: bytes,
+      rawLength: bytes,
+      sha256,
+    }),
+    frames: bytes,
+    extents: bytes,
+    dataBytes: bytes,
+    zeroBytes: bytes,
+    storedBytes: bytes,
+  })
+  .refine(isIndexInside, 'the index lies outside of the volumes');
+
+function isIndexInside(entry: {
+  readonly volumes: readonly { readonly bytes: number }[];
+  readonly index: { readonly volume: number; readonly offset: number; readonly storedLength: number };
+}): boolean {
+  const holder = entry.volumes[entry.index.volume - 1];
+  return holder !== undefined && entry.index.offset + entry.index.storedLength <= holder.bytes;
+}
+
+const diskFields = {
+  name: diskNameSchema,
+  source: z.string().nullable(),
+  size: bytes,
+  level: levelName,
+  reason,
+  bitmap: z.string().nullable(),
+  readBytes: bytes,
+};
+
+const storedDisk = z.object({ ...diskFields, status: z.literal('stored'), archive }).refine(disk => {
+  const isBase = disk.level === 'full' || disk.level === 'copy';
+  return isBase === (disk.archive.parentArchiveId === null);
+}, 'level and parentArchiveId contradict each other');
+
+const failedDisk = z.object({
+  ...diskFields,
+  status: z.literal('failed'),
+  error: z.object({ code: z.string(), message: z.string() }),
+});
+
+/** The body of `manifest.json`, and what must hold between its fields. */
+export const manifestSchema = z
+  .object({
+    format: z.literal('nbdelta-point'),
+    version: z.literal(1),
+    features: z.array(z.string()),
+    id: pointId,
+    /** Order of the machine's points: 1 more than the highest before, whatever the clock says. */
+    sequence: z.int().positive(),
+    machine: z.object({
+      name: z.string().refine(isMachineName, 'not a machine name'),
+      id: z.string().nullable(),
+    }),
+    created: time,
+    level: levelName,
+    reason,
+    parent: z.object({ id: pointId, manifestSha256: sha256 }).nullable(),
+    since: z.object({
+      kind: z.enum(['point', 'asserted', 'none']),
+      label: z.string().nullable(),
+      point: pointId.nullable(),
+    }),
+    /** The checkpoint (or bitmap) that this point stands for: what a later `--since` names. */
+    checkpoint: z.string().nullable(),
+    partial: z.boolean(),
+    replaces: z.array(pointId).default([]),
+    disks: z
+      .array(z.discriminatedUnion('status', [storedDisk, failedDisk]))
+      .min(1)
+      .max(MAX_DISKS),
+    statistics: z.object({
+      startedAt: time,
+      finishedAt: time,
+      readBytes: bytes,
+      storedBytes: bytes,
+      dataBytes: bytes,
+      zeroBytes: bytes,
+    }),
+    warnings: z.array(z.object({ code: z.string(), text: z.string() })),
+    software: z.object({ name: z.string(), version: z.string() }),
+  })
+  .superRefine((manifest, context) => {
+    for (const message of contradictions(manifest)) context.addIssue({ code: 'custom', message });
+  });
+
+interface ManifestShape {
+  readonly id: string;
+  readonly level: z.output<typeof levelName>;
+  readonly parent: { readonly id: string } | null;
+  readonly partial: boolean;
+  readonly disks: readonly z.output<typeof storedDisk | typeof failedDisk>[];
+}
+
+function* contradictions(manifest: ManifestShape): Generator<string> {
+  const needsParent = manifest.level === 'incremental' || manifest.level === 'differential';
+  if (needsParent !== (manifest.parent !== null)) yield `level ${manifest.level} and parent contradict`;
+  if (manifest.parent?.id === manifest.id) yield 'the point is its own parent';
+  if (hasDuplicates(manifest.disks.map(disk => disk.name))) yield 'two disks have the same name';
+  if (hasDuplicates(manifest.disks.flatMap(volumeNames))) yield 'two volumes have the same name';
+  const failed = manifest.disks.find(disk => disk.status === 'failed');
+  if (failed !== undefined && !manifest.partial) yield `disk ${failed.name} failed, but partial is false`;
+  const orphan = manifest.disks.find(disk => isDelta(disk) && !needsParent);
+  if (orphan !== undefined) yield `disk ${orphan.name} is ${orphan.level} in a point without a parent`;
+}
+
+function isDelta(disk: ManifestShape['disks'][number]): boolean {
+  return disk.status === 'stored' && (disk.level === 'incremental' || disk.level === 'differential');
+}
+
+function volumeNames(disk: ManifestShape['disks'][number]): string[] {
+  return disk.status === 'stored' ? disk.archive.volumes.map(entry => entry.name) : [];
+}
+
+function hasDuplicates(names: readonly string[]): boolean {
+  return new Set(names).size !== names.length;
+}

@@ -1,0 +1,70 @@
+import { ChainError, DamagedError, RepositoryError } from '../errors.js';
+import {
+  decodeDigestFile,
+  decodeManifest,
+  MANIFEST_DIGEST_NAME,
+  MANIFEST_MAX_BYTES,
+  MANIFEST_NAME,
+  manifestDigest,
+  type Point,
+} from './manifest.js';
+import type { StorageBackend } from './storage-backend.js';
+
+const DIGEST_MAX_BYTES = 1024;
+
+/**
+ * Reads a committed point and checks its manifest against `manifest.sha256` and against the place it is in.
+ * @throws RepositoryError POINT_UNKNOWN when nothing was committed there.
+ * @throws DamagedError, ChainError CHAIN_TORN (no digest file) or CHAIN_FOREIGN (belongs elsewhere),
+ *   NbdeltaError FORMAT_UNSUPPORTED.
+ */
+export async function readPoint(backend: StorageBackend, machine: string, id: string): Promise<Point> {
+  const folder = `${machine}/${id}`;
+  const name = `${machine}@${id}`;
+  const bytes = await backend.read(`${folder}/${MANIFEST_NAME}`, { maxBytes: MANIFEST_MAX_BYTES });
+  if (bytes === null) {
+    throw new RepositoryError('POINT_UNKNOWN', `machine ${machine} has no point ${id}`, {
+      hint: 'List the points of the machine to see which there are.',
+      fields: { machine, point: id },
+    });
+  }
+  const sha256 = manifestDigest(bytes);
+  await checkDigest(backend, folder, name, sha256);
+  const manifest = decodeManifest(bytes, name);
+  if (manifest.id === id && manifest.machine.name === machine) return { manifest, sha256 };
+  throw new ChainError(
+    'CHAIN_FOREIGN',
+    `${name}: the manifest is of ${manifest.machine.name}@${manifest.id}: the folder was renamed or moved`,
+    { hint: 'Give the folder its name back.', fields: { machine, point: id } },
+  );
+}
+
+async function checkDigest(
+  backend: StorageBackend,
+  folder: string,
+  name: string,
+  seen: string,
+): Promise<void> {
+  const bytes = await backend.read(`${folder}/${MANIFEST_DIGEST_NAME}`, { maxBytes: DIGEST_MAX_BYTES });
+  if (bytes === null) {
+    // It is written before the manifest: a copy of the repository stopped halfway, or somebody removed it.
+    throw new ChainError('CHAIN_TORN', `${name}: ${MANIFEST_DIGEST_NAME} is missing`, {
+      hint: 'Copy the whole folder again; or, if you trust the manifest, make the file with sha256sum.',
+    });
+  }
+  const expected = decodeDigestFile(bytes, name);
+  if (seen === expected) return;
+  throw new DamagedError(`${name}: ${MANIFEST_NAME} has SHA-256 ${seen}, expected ${expected}`, {
+    hint: 'Bring the manifest back from a copy of the repository.',
+  });
+}
+
+/**
+ * Removes a point's folder with everything in it. The manifest goes first: from then on there is no such
+ * point, and what a crash leaves behind is an incomplete folder, never a point without its data.
+ */
+export async function removePointFolder(backend: StorageBackend, folder: string): Promise<void> {
+  await backend.remove(`${folder}/${MANIFEST_NAME}`);
+  for (const { name } of await backend.list(folder)) await backend.remove(`${folder}/${name}`);
+  await backend.removeFolder(folder);
+}

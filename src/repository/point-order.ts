@@ -1,0 +1,36 @@
+import type { Point } from './manifest.js';
+
+/**
+ * Points in the order in which they stand for the guest: by `sequence`, never by clock. A merged point takes
+ * the sequence of the newest point it replaces, and comes after that one.
+ */
+export function sortPoints(points: readonly Point[]): Point[] {
+  return [...points].sort(
+    (a, b) =>
+      a.manifest.sequence - b.manifest.sequence ||
+      mergeRank(a) - mergeRank(b) ||
+      (a.manifest.id < b.manifest.id ? -1 : Number(a.manifest.id > b.manifest.id)),
+  );
+}
+
+/** The sequence of the machine's next point. Only under its lock. */
+export function nextSequence(points: readonly Point[]): number {
+  return points.reduce((highest, point) => Math.max(highest, point.manifest.sequence), 0) + 1;
+}
+
+/** Points of chains: a copy stands outside, never has children and is never counted. */
+export function chainPoints(points: readonly Point[]): Point[] {
+  return sortPoints(points).filter(point => point.manifest.level !== 'copy');
+}
+
+/**
+ * What `latest` means: the point with the highest sequence that is no copy. With several chains side by side
+ * (a full starts a new one) it is the newest point of the newest chain.
+ */
+export function latestPoint(points: readonly Point[]): Point | undefined {
+  return chainPoints(points).at(-1);
+}
+
+function mergeRank(point: Point): number {
+  return point.manifest.replaces.length > 0 ? 1 : 0;
+}

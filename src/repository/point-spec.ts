@@ -1,0 +1,82 @@
+import { RepositoryError, UsageError } from '../errors.js';
+import { checkMachineName } from './machine-name.js';
+import type { Point } from './manifest.js';
+import { latestPoint, sortPoints } from './point-order.js';
+import { endOfNamedTime } from './point-time.js';
+
+const MAX_CANDIDATES = 5;
+
+/** `MACHINE[@POINT]`, taken apart; `point` is still text. */
+export interface PointSpec {
+  readonly machine: string;
+  /** `latest` when the text named none. */
+  readonly point: string;
+}
+
+/** Takes `MACHINE[@POINT]` apart. @throws UsageError. */
+export function parsePointSpec(text: string): PointSpec {
+  const at = text.indexOf('@');
+  const machine = at === -1 ? text : text.slice(0, at);
+  const point = at === -1 ? 'latest' : text.slice(at + 1);
+  checkMachineName(machine);
+  if (point !== '') return { machine, point };
+  throw new UsageError(`no point after the "@" of ${JSON.stringify(text)}`, {
+    hint: 'Write MACHINE@latest, MACHINE@ID, or MACHINE@TIME.',
+  });
+}
+
+/**
+ * The point that `text` names: `latest`, an id, the unique beginning of one, or a time (then the newest point
+ * that was taken at or before it; without a zone it is UTC, as in the ids; a day or a minute counts in full).
+ * @throws RepositoryError POINT_UNKNOWN, POINT_AMBIGUOUS.
+ */
+export function resolvePoint(points: readonly Point[], machine: string, text: string): Point {
+  const sorted = sortPoints(points);
+  const exact = sorted.find(point => point.manifest.id === text);
+  if (exact !== undefined) return exact;
+  const found = text === 'latest' ? latestPoint(points) : findByTime(sorted, text);
+  if (found !== undefined) return found;
+  const fitting = sorted.filter(point => text !== '' && point.manifest.id.startsWith(text));
+  if (fitting.length === 1) return fitting[0]!;
+  throw fitting.length === 0 ? unknownPoint(sorted, machine, text) : ambiguousPoint(fitting, machine, text);
+}
+
+function findByTime(sorted: readonly Point[], text: string): Point | undefined {
+  const end = endOfNamedTime(text);
+  if (end === null) return undefined;
+  return sorted.findLast(point => Date.parse(point.manifest.created) <= end);
+}
+
+function ambiguousPoint(fitting: readonly Point[], machine: string, text: string): RepositoryError {
+  const ids = fitting.slice(0, MAX_CANDIDATES).map(point => point.manifest.id);
+  const more = fitting.length > ids.length ? `, and ${fitting.length - ids.length} more` : '';
+  return new RepositoryError(
+    'POINT_AMBIGUOUS',
+    `${fitting.length} points of machine ${machine} begin with ${text}: ${ids.join(', ')}${more}`,
+    { hint: 'Write more of the id.', fields: { machine, points: ids } },
+  );
+}
+
+function unknownPoint(sorted: readonly Point[], machine: string, text: string): RepositoryError {
+  const ids = nearestIds(sorted, text);
+  return new RepositoryError('POINT_UNKNOWN', `machine ${machine} has no point ${JSON.stringify(text)}`, {
+    hint: ids.length === 0 ? 'It has no points yet.' : `The nearest are: ${ids.join(', ')}.`,
+    fields: { machine, points: ids },
+  });
+}
+
+/** Ids that share the longest beginning with `text`, written as an id; among equals the newest. */
+function nearestIds(sorted: readonly Point[], text: string): string[] {
+  const wanted = endOfNamedTime(text) === null ? text : text.replace(/[-:]/g, '');
+  return sorted
+    .map(point => point.manifest.id)
+    .reverse()
+    .sort((a, b) => sharedLength(b, wanted) - sharedLength(a, wanted))
+    .slice(0, MAX_CANDIDATES);
+}
+
+function sharedLength(id: string, text: string): number {
+  let length = 0;
+  while (length < text.length && id[length] === text[length]) length++;
+  return length;
+}
