@@ -73,16 +73,21 @@ function arePackagesFresh() {
   return installed >= modified(join(ROOT, 'package-lock.json'));
 }
 
-/** `npm ci` when node_modules is missing or older than the lock file. */
+/**
+ * The lock file's versions, exactly. Not `npm ci`: it refuses a lock file without the optional packages of
+ * other platforms, and ours lacks those that the registry did not offer when it was written.
+ */
+const NPM_INSTALL = ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund'];
+
+/** Installs npm packages when node_modules is missing or older than the lock file. */
 export function ensurePackages() {
   if (arePackagesFresh()) return;
   say('setup: installing npm packages');
-  const npmCi = ['ci', '--include=dev', '--no-audit', '--no-fund'];
-  if (execute('npm', npmCi) === 0) return;
+  if (execute('npm', NPM_INSTALL) === 0) return;
   // zstd-napi compiles itself where it finds no prebuilt binary.
   if (hasProgram('g++') && hasProgram('make') && hasProgram('python3')) process.exit(1);
   installDebianPackages(['g++', 'make', 'python3']);
-  need('npm', npmCi);
+  need('npm', NPM_INSTALL);
 }
 
 function listFiles(folder, suffix) {
