@@ -95,6 +95,7 @@ export class MachineStore {
     for (let start = 0; start < committed.length; start += MANIFESTS_AT_ONCE) {
       const ids = committed.slice(start, start + MANIFESTS_AT_ONCE);
       for (const result of await Promise.all(ids.map(id => this.#tryLoad(id)))) {
+        if (result === null) continue;
         if ('error' in result) unreadable.push(result);
         else points.push(result);
       }
@@ -189,11 +190,13 @@ export class MachineStore {
     return `${this.name}/${MACHINE_RECORD_NAME}`;
   }
 
-  async #tryLoad(id: string): Promise<Point | UnreadablePoint> {
+  /** `null`: the point was removed since the folder was listed. */
+  async #tryLoad(id: string): Promise<Point | UnreadablePoint | null> {
     try {
       return await this.loadManifest(id);
     } catch (error) {
       if (isPointDefect(error)) return { id, error };
+      if (error instanceof RepositoryError && error.code === 'POINT_UNKNOWN') return null;
       throw error;
     }
   }

@@ -22,14 +22,12 @@ export async function readPoint(backend: StorageBackend, machine: string, id: st
   const folder = `${machine}/${id}`;
   const name = `${machine}@${id}`;
   const bytes = await backend.read(`${folder}/${MANIFEST_NAME}`, { maxBytes: MANIFEST_MAX_BYTES });
-  if (bytes === null) {
-    throw new RepositoryError('POINT_UNKNOWN', `machine ${machine} has no point ${id}`, {
-      hint: 'List the points of the machine to see which there are.',
-      fields: { machine, point: id },
-    });
-  }
+  if (bytes === null) throw unknownPoint(machine, id);
   const sha256 = manifestDigest(bytes);
-  await checkDigest(backend, folder, name, sha256);
+  const digest = await backend.read(`${folder}/${MANIFEST_DIGEST_NAME}`, { maxBytes: DIGEST_MAX_BYTES });
+  // Both gone means that the point was removed in between: no damage, just no point any more.
+  if (digest === null && (await isGone(backend, folder))) throw unknownPoint(machine, id);
+  checkDigest(digest, name, sha256);
   const manifest = decodeManifest(bytes, name);
   if (manifest.id === id && manifest.machine.name === machine) return { manifest, sha256 };
   throw new ChainError(
@@ -39,13 +37,18 @@ export async function readPoint(backend: StorageBackend, machine: string, id: st
   );
 }
 
-async function checkDigest(
-  backend: StorageBackend,
-  folder: string,
-  name: string,
-  seen: string,
-): Promise<void> {
-  const bytes = await backend.read(`${folder}/${MANIFEST_DIGEST_NAME}`, { maxBytes: DIGEST_MAX_BYTES });
+function unknownPoint(machine: string, id: string): RepositoryError {
+  return new RepositoryError('POINT_UNKNOWN', `machine ${machine} has no point ${id}`, {
+    hint: 'List the points of the machine to see which there are.',
+    fields: { machine, point: id },
+  });
+}
+
+async function isGone(backend: StorageBackend, folder: string): Promise<boolean> {
+  return (await backend.list(folder)).every(file => file.name !== MANIFEST_NAME);
+}
+
+function checkDigest(bytes: Uint8Array | null, name: string, seen: string): void {
   if (bytes === null) {
     // It is written before the manifest: a copy of the repository stopped halfway, or somebody removed it.
     throw new ChainError('CHAIN_TORN', `${name}: ${MANIFEST_DIGEST_NAME} is missing`, {

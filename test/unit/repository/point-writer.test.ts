@@ -1,10 +1,11 @@
 import { execFile, spawn } from 'node:child_process';
-import { chmod, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { StorageError } from '#nbdelta/errors.js';
 import type { MachineLock } from '#nbdelta/repository/lock.js';
 import type { MachineStore } from '#nbdelta/repository/machine-store.js';
 import type { ManifestInput, Point } from '#nbdelta/repository/manifest.js';
@@ -140,11 +141,35 @@ describe('what is wrong with a point', () => {
     const { id } = (await commitPoint()).manifest;
     const folder = join(root, 'repo', 'web1', id);
     const other = '20200101T000000Z-00000000';
-    const { cp } = await import('node:fs/promises');
     await cp(folder, join(root, 'repo', 'web1', other), { recursive: true });
     await expect(machine.loadManifest(other)).rejects.toMatchObject({ code: 'CHAIN_FOREIGN' });
     await rm(join(folder, 'manifest.sha256'));
     await expect(machine.loadManifest(id)).rejects.toMatchObject({ code: 'CHAIN_TORN' });
+  });
+
+  it('a point that is removed while the points are listed is simply not there', async () => {
+    const point = await commitPoint();
+    const gone = (await commitPoint({ sequence: 2 })).manifest.id;
+    const { read } = repository.backend;
+    repository.backend.read = async (path, options) => {
+      if (path.endsWith(`${gone}/manifest.sha256`)) await machine.removePoint(lock, gone);
+      return await read.call(repository.backend, path, options);
+    };
+    expect(await machine.listPoints()).toEqual({ points: [point], unreadable: [] });
+  });
+
+  it('a commit that fails after its link leaves no point behind an abort', async () => {
+    const writer = await machine.beginPoint(lock);
+    await writeVolume(writer);
+    const { putExclusive } = repository.backend;
+    repository.backend.putExclusive = async (path, bytes) => {
+      await putExclusive.call(repository.backend, path, bytes);
+      throw new StorageError('cannot fsync the folder: EIO');
+    };
+    await expect(writer.commit(manifestFor(writer))).rejects.toThrow('EIO');
+    await writer.abort();
+    expect(await machine.listPoints()).toEqual({ points: [], unreadable: [] });
+    expect(await machine.listIncomplete()).toEqual([]);
   });
 
   it('CHAIN_TORN names file and sizes of a cut volume', async () => {

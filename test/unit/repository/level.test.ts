@@ -1,0 +1,220 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { NbdeltaError } from '#nbdelta/errors.js';
+import { ancestryOf } from '#nbdelta/repository/chain.js';
+import type { PlannedDisk } from '#nbdelta/repository/disk-level.js';
+import { type LevelRequest, planLevel } from '#nbdelta/repository/level.js';
+import type { Point } from '#nbdelta/repository/manifest.js';
+import {
+  chainPoint,
+  failedDisk,
+  sampleDisk,
+  sampleId,
+  sampleManifest,
+  samplePoint,
+} from './sample-manifest.js';
+
+const VDA: PlannedDisk = { name: 'vda', size: 1 << 20, bitmap: 'granted' };
+const full = chainPoint(1, null);
+const second = chainPoint(2, full);
+const third = chainPoint(3, second);
+const CHAIN = [full, second, third];
+
+function plan(change: Partial<LevelRequest>) {
+  return planLevel({ requested: 'auto', points: CHAIN, disks: [VDA], ...change });
+}
+
+function refusal(change: Partial<LevelRequest>) {
+  return expect(() => plan(change));
+}
+
+const coded = (code: string) => expect.objectContaining({ code, hint: expect.any(String) });
+const linkTo = (point: Point) => ({ id: point.manifest.id, manifestSha256: point.sha256 });
+
+describe('planLevel', () => {
+  it.each(['full', 'copy'] as const)('%s has no parent, whatever there is', level => {
+    const expected = { level, reason: null, parent: null, since: { kind: 'none', label: null, point: null } };
+    expect(plan({ requested: level })).toMatchObject(expected);
+    expect(plan({ requested: level, brokenPoints: [sampleId(3)], points: [third] })).toMatchObject(expected);
+    expect(plan({ requested: level }).disks).toEqual([{ name: 'vda', level, reason: null }]);
+  });
+
+  it('incremental builds on the newest point that is no copy', () => {
+    const points = [chainPoint(4, null, { level: 'copy' }), ...CHAIN];
+    const expected = { level: 'incremental', parent: linkTo(third), since: { kind: 'asserted' } };
+    expect(plan({ requested: 'incremental', points })).toMatchObject(expected);
+    expect(plan({ points })).toMatchObject({ ...expected, reason: { code: 'auto' } });
+  });
+
+  it('differential builds on the newest full', () => {
+    const expected = { level: 'differential', parent: linkTo(full), disks: [{ level: 'differential' }] };
+    expect(plan({ requested: 'differential' })).toMatchObject(expected);
+    const newFull = chainPoint(4, null);
+    expect(plan({ requested: 'differential', points: [...CHAIN, newFull] }).parent).toEqual(linkTo(newFull));
+  });
+
+  it.each(['incremental', 'differential'] as const)(
+    '%s without a full is refused, auto takes a full',
+    level => {
+      refusal({ requested: level, points: [] }).toThrow(coded('CHAIN_MISSING'));
+      const copy = chainPoint(1, null, { level: 'copy' });
+      refusal({ requested: level, points: [copy] }).toThrow(coded('CHAIN_MISSING'));
+      expect(plan({ points: [copy] })).toMatchObject({ level: 'full', reason: { code: 'first' } });
+      expect(plan({ points: [] })).toMatchObject({ level: 'full', reason: { code: 'first' } });
+    },
+  );
+});
+
+describe('since', () => {
+  it.each([
+    ['the parent by label', 'check-3', 3],
+    ['the parent by id', sampleId(3), 3],
+    ['latest', 'latest', 3],
+    ['an ancestor: a superset is safe', 'check-1', 1],
+  ])('%s is taken', (_, since, number) => {
+    const expected = { kind: 'point', label: `check-${number}`, point: sampleId(number) };
+    expect(plan({ requested: 'incremental', since }).since).toEqual(expected);
+    expect(plan({ since })).toMatchObject({ level: 'incremental', since: expected });
+  });
+
+  const side = chainPoint(4, full, { level: 'differential' });
+  const copy = chainPoint(5, null, { level: 'copy' });
+  const relabelled = chainPoint(6, null, { level: 'copy', change: { checkpoint: 'check-2' } });
+  it.each<[string, string, Point[]]>([
+    ['an unknown label', 'nobody', CHAIN],
+    ['an unknown point', sampleId(9), CHAIN],
+    ['a property of every object', 'constructor', CHAIN],
+    ['a younger copy', 'check-5', [...CHAIN, copy]],
+    ['a point on another branch', 'check-3', [...CHAIN, side]],
+    ['a label that a younger point took over', 'check-2', [...CHAIN, relabelled]],
+    ['a point of an older chain', 'check-3', [...CHAIN, chainPoint(7, null)]],
+  ])('%s would lose changes: refused, and a full with auto', (_, since, points) => {
+    refusal({ requested: 'incremental', since, points }).toThrow(coded('CHAIN_ORDER'));
+    expect(plan({ since, points })).toMatchObject({ level: 'full', reason: { code: 'since-mismatch' } });
+  });
+
+  it('of a differential is the full; a bitmap since a later incremental is refused', () => {
+    expect(plan({ requested: 'differential', since: 'check-1' }).since.point).toBe(sampleId(1));
+    refusal({ requested: 'differential', since: 'check-2' }).toThrow(coded('CHAIN_ORDER'));
+    refusal({ requested: 'differential', since: 'latest' }).toThrow(coded('CHAIN_ORDER'));
+  });
+});
+
+describe('auto', () => {
+  it('counts points for --full-every, and no copies', () => {
+    const copy = chainPoint(4, null, { level: 'copy' });
+    expect(plan({ points: [...CHAIN, copy], fullEvery: 4 }).level).toBe('incremental');
+    expect(plan({ fullEvery: 3 })).toMatchObject({ level: 'full', reason: { code: 'full-every' } });
+    expect(plan({ points: [...CHAIN, chainPoint(5, null)], fullEvery: 3 }).level).toBe('incremental');
+  });
+
+  it('counts links for --max-chain', () => {
+    expect(plan({ maxChain: 4 }).level).toBe('incremental');
+    expect(plan({ maxChain: 3 })).toMatchObject({ level: 'full', reason: { code: 'max-chain' } });
+    const differential = chainPoint(4, full, { level: 'differential' });
+    expect(plan({ points: [...CHAIN, differential], maxChain: 3 }).level).toBe('incremental');
+  });
+
+  it.each<[string, Partial<LevelRequest>, string]>([
+    ['a missing ancestor', { points: [full, third] }, 'CHAIN_MISSING'],
+    ['a changed ancestor', { points: [{ ...full, sha256: '0'.repeat(64) }, second, third] }, 'CHAIN_FOREIGN'],
+    ['a damaged point in the chain', { brokenPoints: [sampleId(2)] }, 'CHAIN_TORN'],
+    ['a damaged point after the chain', { brokenPoints: [sampleId(4)] }, 'CHAIN_TORN'],
+    ['nothing but a damaged point', { points: [], brokenPoints: [sampleId(1)] }, 'CHAIN_TORN'],
+  ])('%s breaks the chain: a full; refused for an incremental', (_, change, code) => {
+    expect(plan(change)).toMatchObject({ level: 'full', parent: null, reason: { code: 'chain-broken' } });
+    refusal({ ...change, requested: 'incremental' }).toThrow(coded(code));
+  });
+
+  it('a damaged point of an older chain does not matter', () => {
+    const points = [...CHAIN, chainPoint(5, null)];
+    expect(plan({ points, brokenPoints: [sampleId(2), sampleId(4)] }).level).toBe('incremental');
+  });
+});
+
+describe('disks of an incremental', () => {
+  const disks = [sampleDisk('vda', 'full'), sampleDisk('vdb', 'full'), failedDisk('vdc', 'full')];
+  const points = [samplePoint(sampleManifest(1, { partial: true, disks }))];
+  const level = (change: Partial<PlannedDisk>, requested: LevelRequest['requested'] = 'auto') => {
+    const request = { requested, points, disks: [VDA, { ...VDA, name: 'vdb', ...change }] };
+    return plan(request).disks[1];
+  };
+
+  it.each<[string, Partial<PlannedDisk>]>([
+    ['disk-new', { name: 'vdd' }],
+    ['disk-shrunk', { size: (1 << 20) - 1 }],
+    ['disk-failed-before', { name: 'vdc' }],
+  ])('%s: that disk in full, the others not', (code, change) => {
+    expect(level(change)).toMatchObject({ level: 'full', reason: { code } });
+    expect(level({ ...change, bitmap: 'missing' }, 'incremental')).toMatchObject({
+      level: 'full',
+      reason: { code },
+    });
+  });
+
+  it('a grown disk stays incremental', () => {
+    expect(level({ size: 1 << 21 })).toEqual({ name: 'vdb', level: 'incremental', reason: null });
+  });
+
+  it.each(['missing', 'notRequested'] as const)('bitmap %s: in full with auto, otherwise refused', bitmap => {
+    expect(level({ bitmap })).toMatchObject({ level: 'full', reason: { code: 'bitmap-missing' } });
+    expect(() => level({ bitmap }, 'incremental')).toThrow(coded('NBD_CONTEXT_MISSING'));
+    expect(() => level({ bitmap }, 'differential')).toThrow(coded('NBD_CONTEXT_MISSING'));
+  });
+
+  it('with every disk in full the point is a full', () => {
+    const expected = {
+      level: 'full',
+      parent: null,
+      reason: { code: 'bitmap-missing' },
+      since: { kind: 'none' },
+    };
+    expect(plan({ disks: [{ ...VDA, bitmap: 'missing' }] })).toMatchObject(expected);
+    const grown = plan({ disks: [{ ...VDA, size: 5 }] });
+    expect(grown).toMatchObject({ level: 'full', parent: null, reason: { code: 'disk-shrunk' } });
+  });
+});
+
+describe('any history', () => {
+  const step = fc.record({
+    kind: fc.constantFrom('full', 'copy', 'incremental', 'differential', 'auto'),
+    since: fc.option(fc.nat(25)),
+    bitmap: fc.constantFrom('granted', 'missing'),
+    fullEvery: fc.option(fc.integer({ min: 1, max: 6 })),
+  });
+
+  it('never plans a bitmap younger than the parent; what it plans can be committed and read', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 15 }), steps => {
+        const points: Point[] = [];
+        for (const { kind, since, bitmap, fullEvery } of steps) {
+          const request = {
+            requested: kind as LevelRequest['requested'],
+            points,
+            disks: [{ ...VDA, bitmap: bitmap as PlannedDisk['bitmap'] }],
+            ...(since === null ? {} : { since: `check-${since}` }),
+            ...(fullEvery === null ? {} : { fullEvery }),
+          };
+          let planned: ReturnType<typeof planLevel>;
+          try {
+            planned = planLevel(request);
+          } catch (error) {
+            expect(error).toBeInstanceOf(NbdeltaError);
+            expect(kind === 'incremental' || kind === 'differential').toBe(true);
+            continue;
+          }
+          const parent = points.find(point => point.manifest.id === planned.parent?.id) ?? null;
+          expect(parent === null).toBe(planned.level === 'full' || planned.level === 'copy');
+          expect(parent?.manifest.level).not.toBe('copy');
+          if (parent !== null && since !== null) {
+            expect(since).toBeLessThanOrEqual(parent.manifest.sequence);
+            expect(ancestryOf(points, parent).map(point => point.manifest.id)).toContain(planned.since.point);
+          }
+          const reason = planned.reason;
+          points.push(chainPoint(points.length + 1, parent, { level: planned.level, change: { reason } }));
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
