@@ -1,22 +1,18 @@
-import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { link, lstat, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { StorageError } from '../errors.js';
-import {
-  appendFully,
-  LocalVolumeReader,
-  LocalVolumeSink,
-  openRegularFile,
-  readFully,
-  syncFolder,
-} from './local-volume.js';
+import { LocalVolumeReader, LocalVolumeSink, openRegularFile, syncFolder } from './local-volume.js';
 import type { StorageBackend, StorageEntry, VolumeReader, VolumeSink } from './storage-backend.js';
 import { errnoOf, withStorageFailure } from './storage-failure.js';
 import { splitStoragePath } from './storage-path.js';
-
-const TEMPORARY_PREFIX = '.nbdelta-tmp-';
-const CREATE_NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+import {
+  CREATE_NEW,
+  createWhole,
+  hasContent,
+  nullWhenMissing,
+  readCapped,
+  replaceWhole,
+  takeAway,
+} from './whole-file.js';
 
 /** A repository in a folder of a local or network file system that has hard links. */
 export class LocalBackend implements StorageBackend {
@@ -55,11 +51,7 @@ export class LocalBackend implements StorageBackend {
   async putExclusive(path: string, bytes: Uint8Array): Promise<boolean> {
     const file = this.#locate(path);
     return await withStorageFailure('create', file, async () => {
-      const temporary = temporaryBeside(file);
-      const created = await withCleanup(temporary, async () => {
-        await writeNewFile(temporary, bytes);
-        return await linkExclusive(temporary, file);
-      });
+      const created = await createWhole(file, bytes);
       await syncFolder(dirname(file));
       return created;
     });
@@ -68,11 +60,7 @@ export class LocalBackend implements StorageBackend {
   async replace(path: string, bytes: Uint8Array): Promise<void> {
     const file = this.#locate(path);
     await withStorageFailure('replace', file, async () => {
-      const temporary = temporaryBeside(file);
-      await withCleanup(temporary, async () => {
-        await writeNewFile(temporary, bytes);
-        await rename(temporary, file);
-      });
+      await replaceWhole(file, bytes);
       await syncFolder(dirname(file));
     });
   }
@@ -123,103 +111,6 @@ export class LocalBackend implements StorageBackend {
   #locate(path: string): string {
     return join(this.#root, ...splitStoragePath(path));
   }
-}
-
-function temporaryBeside(file: string): string {
-  return join(dirname(file), `${TEMPORARY_PREFIX}${randomBytes(12).toString('hex')}`);
-}
-
-async function nullWhenMissing<T>(work: Promise<T>): Promise<T | null> {
-  try {
-    return await work;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-/** Runs `work`, then removes the temporary file, whatever happened; the first error is the one that counts. */
-async function withCleanup<T>(temporary: string, work: () => Promise<T>): Promise<T> {
-  let result: T;
-  try {
-    result = await work();
-  } catch (error) {
-    const [cleanup] = await Promise.allSettled([rm(temporary, { force: true })]);
-    if (cleanup.status === 'rejected' && error instanceof Error) error.cause ??= cleanup.reason;
-    throw error;
-  }
-  await rm(temporary, { force: true });
-  return result;
-}
-
-async function writeNewFile(file: string, bytes: Uint8Array): Promise<void> {
-  const handle = await open(file, CREATE_NEW, 0o666);
-  try {
-    await appendFully(handle, file, [bytes]);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function linkExclusive(from: string, to: string): Promise<boolean> {
-  try {
-    await link(from, to);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw error;
-    return await isSameFile(from, to);
-  }
-}
-
-/** NFS may do the link, lose its answer, and meet EEXIST on its own retry: then the link is ours. */
-async function isSameFile(one: string, other: string): Promise<boolean> {
-  const [a, b] = await Promise.all([
-    lstat(one, { bigint: true }),
-    nullWhenMissing(lstat(other, { bigint: true })),
-  ]);
-  return b !== null && a.ino === b.ino && a.dev === b.dev;
-}
-
-async function readCapped(file: string, maxBytes: number): Promise<Uint8Array> {
-  const { handle, size } = await openRegularFile(file);
-  try {
-    if (size > maxBytes) {
-      throw new StorageError(`cannot read ${file}: it has ${size} bytes, expected at most ${maxBytes}`);
-    }
-    const bytes = new Uint8Array(size);
-    await readFully(handle, file, 0, bytes);
-    return bytes;
-  } finally {
-    await handle.close();
-  }
-}
-
-async function hasContent(file: string, expected: Uint8Array): Promise<boolean> {
-  const { handle, size } = await openRegularFile(file);
-  try {
-    if (size !== expected.length) return false;
-    const seen = new Uint8Array(size);
-    await readFully(handle, file, 0, seen);
-    return Buffer.compare(seen, expected) === 0;
-  } finally {
-    await handle.close();
-  }
-}
-
-/**
- * Renames the file away first: of several callers only one can. If somebody replaced the file since it was
- * judged, the fresh one is put back; if yet another came into its place, the displaced owner finds out when
- * it checks, before it commits.
- */
-async function takeAway(file: string, expected: Uint8Array): Promise<boolean> {
-  const aside = temporaryBeside(file);
-  if ((await nullWhenMissing(rename(file, aside).then(() => true))) === null) return false;
-  const isExpected = await hasContent(aside, expected);
-  if (!isExpected) await linkExclusive(aside, file);
-  await unlink(aside);
-  await syncFolder(dirname(file));
-  return isExpected;
 }
 
 async function describeEntry(folder: string, name: string): Promise<StorageEntry | null> {

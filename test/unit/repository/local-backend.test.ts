@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { LocalBackend } from '#nbdelta/repository/local-backend.js';
 import { appendFully, dropFront, LocalVolumeSink } from '#nbdelta/repository/local-volume.js';
+import { takeAway } from '#nbdelta/repository/whole-file.js';
 import { describeStorageBackend } from './storage-backend.suite.js';
 
 let root: string;
@@ -87,4 +88,18 @@ it('after a full disk a volume cannot be closed as if it were whole', async () =
   await expect(sink.close()).rejects.toMatchObject(expected);
   await sink.abort();
   expect(await new LocalBackend(root).list('')).toEqual([]);
+});
+
+it('a file that was replaced since it was judged is put back, not removed', async () => {
+  const backend = new LocalBackend(root);
+  for (const fresh of ['fresh', 'stalE', '']) {
+    await backend.replace('lock', Buffer.from(fresh));
+    expect(await takeAway(join(root, 'lock'), Buffer.from('stale'))).toBe(false);
+    expect(Buffer.from((await backend.read('lock', { maxBytes: 9 }))!).toString()).toBe(fresh);
+    expect((await backend.list('')).map(entry => entry.name)).toEqual(['lock']);
+  }
+  await backend.replace('lock', Buffer.from('stale'));
+  expect(await takeAway(join(root, 'lock'), Buffer.from('stale'))).toBe(true);
+  expect(await takeAway(join(root, 'lock'), Buffer.from('stale'))).toBe(false);
+  expect(await backend.list('')).toEqual([]);
 });

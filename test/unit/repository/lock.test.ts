@@ -118,6 +118,21 @@ describe('acquireLock', () => {
     }
   });
 
+  it('a taker that was overtaken while it judged does not remove the lock of the faster one', async () => {
+    await acquireLock(backend, 'web1', 'killed', { probe: probe({ pid: 100 }) });
+    let faster: MachineLock | undefined;
+    const slow: ProcessProbe = {
+      ...probe({ pid: 300 }),
+      startOf: async pid => {
+        if (pid !== 100) return { kind: 'running', start: '5000' };
+        faster ??= await acquireLock(backend, 'web1', 'faster', { probe: probe({}) });
+        return { kind: 'gone' };
+      },
+    };
+    await expect(acquireLock(backend, 'web1', 'slow', { probe: slow })).rejects.toThrow('in use by faster');
+    await faster!.checkStillHeld();
+  });
+
   it.each(['', '{', '{"format":"nbdelta-lock","version":2}', '"x"'])(
     'never removes a lock like %j',
     async text => {
