@@ -1,0 +1,228 @@
+import { type FramePool, openFramePool } from '../codec/frame-pool.js';
+import { AbortedError, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
+import type { ExtentList } from '../extents/extent-list.js';
+import type { NbdClient } from '../nbd/client/client.js';
+import { type LevelPlan, planLevel } from '../repository/level.js';
+import type { MachineLock } from '../repository/lock.js';
+import type { MachineStore, PointList } from '../repository/machine-store.js';
+import type { DiskEntry, Manifest, Point } from '../repository/manifest.js';
+import { nextSequence } from '../repository/point-order.js';
+import type { PointWriter } from '../repository/point-writer.js';
+import { openRepository } from '../repository/repository.js';
+import {
+  backUpDisk,
+  bitmapState,
+  connectDisk,
+  type DiskJob,
+  describeDisk,
+  mapDisk,
+  planJob,
+} from './backup-disk.js';
+import { type BackupOptions, type CheckedOptions, checkBackupOptions } from './backup-options.js';
+import { describeSource } from './machine-source.js';
+import { readSoftware } from './software.js';
+
+/** What a backup did. */
+export interface BackupResult {
+  readonly machine: string;
+  readonly point: Manifest;
+  /** Wall time in milliseconds. */
+  readonly elapsedMs: number;
+}
+
+/**
+ * Backs up the disks of one guest as one point: all of them, or no point (`allowPartial` says otherwise).
+ * The point exists when its manifest does; whatever goes wrong before leaves the repository as it was.
+ * @throws NbdeltaError of any code in `docs/errors.md`.
+ */
+export async function backup(options: BackupOptions): Promise<BackupResult> {
+  const started = performance.now();
+  const checked = checkBackupOptions(options);
+  const repository =
+    typeof checked.repository === 'string'
+      ? await openRepository(checked.repository, { create: true })
+      : checked.repository;
+  const machine = repository.machine(checked.machine);
+  await using lock = await machine.lock('backup', { create: true });
+  await machine.removeIncomplete(lock);
+  const point = await new BackupRun(checked, machine, lock).run();
+  return { machine: machine.name, point: point.manifest, elapsedMs: performance.now() - started };
+}
+
+/** One backup, from the open connections to the committed point. */
+class BackupRun {
+  readonly #options: CheckedOptions;
+  readonly #machine: MachineStore;
+  readonly #lock: MachineLock;
+  readonly #startedAt = new Date();
+  readonly #clients: NbdClient[] = [];
+
+  constructor(options: CheckedOptions, machine: MachineStore, lock: MachineLock) {
+    this.#options = options;
+    this.#machine = machine;
+    this.#lock = lock;
+  }
+
+  async run(): Promise<Point> {
+    try {
+      const points = await this.#machine.listPoints();
+      const { plan, jobs } = await this.#plan(points);
+      return await this.#store(points, plan, jobs);
+    } finally {
+      // Polite on every path: a QEMU may crash when its server stops under a connected client.
+      await Promise.all(this.#clients.map(client => client.close()));
+    }
+  }
+
+  async #plan(list: PointList): Promise<{ plan: LevelPlan; jobs: DiskJob[] }> {
+    const { disks, level, since, fullEvery, maxChain } = this.#options;
+    for (const disk of disks) this.#clients.push(await connectDisk(disk, this.#options));
+    const plan = planLevel({
+      requested: level,
+      points: list.points,
+      brokenPoints: list.unreadable.map(point => point.id),
+      ...(since !== undefined && { since }),
+      ...(fullEvery !== undefined && { fullEvery }),
+      ...(maxChain !== undefined && { maxChain }),
+      disks: disks.map((disk, index) => ({
+        name: disk.name,
+        size: this.#clients[index]!.size,
+        bitmap: bitmapState(disk, this.#clients[index]!),
+      })),
+    });
+    await this.#machine.identify(this.#lock, {
+      id: this.#options.machineId ?? null,
+      disks: disks.map(disk => ({ name: disk.name, source: describeSource(disk.uri) })),
+    });
+    const parent = list.points.find(point => point.manifest.id === plan.parent?.id)?.manifest;
+    const jobs = disks.map((disk, index) => planJob(disk, this.#clients[index]!, plan.disks[index]!, parent));
+    return { plan, jobs };
+  }
+
+  async #store(list: PointList, plan: LevelPlan, jobs: readonly DiskJob[]): Promise<Point> {
+    await using point = await this.#machine.beginPoint(this.#lock);
+    await using pool = openFramePool({
+      codec: this.#options.codec,
+      ...(this.#options.threads !== undefined && { threads: this.#options.threads }),
+    });
+    const maps = await this.#mapAll(jobs);
+    const entries: DiskEntry[] = [];
+    for (const [index, job] of jobs.entries()) {
+      entries.push(await this.#storeOne(job, maps[index]!, point, pool));
+    }
+    if (entries.every(entry => entry.status === 'failed')) throw allFailed(entries);
+    await this.#options.confirm?.();
+    if (this.#options.signal?.aborted) throw new AbortedError('backup', this.#options.signal.reason);
+    // Awaited here: returning the promise itself would dispose of the point before it is committed.
+    return await point.commit(this.#manifest(list, plan, point.id, entries));
+  }
+
+  /** All maps first: a bitmap that cannot be read fails the backup before the first byte of data. */
+  async #mapAll(jobs: readonly DiskJob[]): Promise<readonly (ExtentList | NbdeltaError)[]> {
+    const maps: (ExtentList | NbdeltaError)[] = [];
+    for (const job of jobs) {
+      maps.push(await this.#tolerating(job, () => mapDisk(job, this.#options)));
+    }
+    return maps;
+  }
+
+  async #storeOne(
+    job: DiskJob,
+    map: ExtentList | NbdeltaError,
+    point: PointWriter,
+    pool: FramePool,
+  ): Promise<DiskEntry> {
+    const stored =
+      map instanceof NbdeltaError
+        ? map
+        : await this.#tolerating(job, () => backUpDisk(job, map, point, pool, this.#options));
+    if (!(stored instanceof NbdeltaError)) return stored;
+    const error = { code: stored.code, message: errorLine(stored) };
+    return { ...describeDisk(job), status: 'failed', readBytes: 0, error };
+  }
+
+  /** With `allowPartial` a failed disk becomes a value; a stop on request or a defect of ours never does. */
+  async #tolerating<Result>(job: DiskJob, work: () => Promise<Result>): Promise<Result | NbdeltaError> {
+    try {
+      return await work();
+    } catch (error) {
+      const known = withDisk(error, job.disk.name);
+      if (!this.#options.allowPartial || ['ABORTED', 'INTERNAL'].includes(known.code)) throw known;
+      return known;
+    }
+  }
+
+  #manifest(list: PointList, plan: LevelPlan, id: string, disks: readonly DiskEntry[]): Manifest {
+    const { machine, machineId, checkpoint } = this.#options;
+    return {
+      format: 'nbdelta-point',
+      version: 1,
+      features: [],
+      id,
+      sequence: nextSequence(list.points),
+      machine: { name: machine, id: machineId ?? null },
+      created: this.#startedAt.toISOString(),
+      level: plan.level,
+      reason: plan.reason,
+      parent: plan.parent,
+      since: plan.since,
+      checkpoint: checkpoint ?? null,
+      partial: disks.some(disk => disk.status === 'failed'),
+      replaces: [],
+      disks,
+      statistics: this.#statistics(disks),
+      warnings: this.#warnings(disks),
+      software: readSoftware(),
+    };
+  }
+
+  #statistics(disks: readonly DiskEntry[]): Manifest['statistics'] {
+    const archives = disks.flatMap(disk => (disk.status === 'stored' ? [disk.archive] : []));
+    const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+    return {
+      startedAt: this.#startedAt.toISOString(),
+      finishedAt: new Date().toISOString(),
+      readBytes: sum(disks.map(disk => disk.readBytes)),
+      storedBytes: sum(archives.map(archive => archive.storedBytes)),
+      dataBytes: sum(archives.map(archive => archive.dataBytes)),
+      zeroBytes: sum(archives.map(archive => archive.zeroBytes)),
+    };
+  }
+
+  #warnings(disks: readonly DiskEntry[]): Manifest['warnings'] {
+    const failed = disks.flatMap(disk =>
+      disk.status === 'failed'
+        ? [{ code: 'disk-failed', text: `disk ${disk.name}: ${disk.error.message}` }]
+        : [],
+    );
+    const reconnected = this.#clients.flatMap((client, index) =>
+      client.reconnects === 0 ? [] : [reconnectWarning(this.#options.disks[index]!.name, client.reconnects)],
+    );
+    return [...failed, ...reconnected];
+  }
+}
+
+/** The export looked the same after the reconnect, but only the job's owner can know that it is the same job. */
+function reconnectWarning(disk: string, times: number): Manifest['warnings'][number] {
+  const text = `disk ${disk}: connection lost and opened again ${times} times; make sure the backup job was the same throughout`;
+  return { code: 'reconnected', text };
+}
+
+function withDisk(error: unknown, disk: string): NbdeltaError {
+  const known = toNbdeltaError(error);
+  if (known.message.includes(disk)) return known;
+  return new NbdeltaError(known.code, `disk ${disk}: ${known.message}`, {
+    cause: known,
+    ...(known.hint !== undefined && { hint: known.hint }),
+    retryable: known.retryable,
+    fields: { ...known.fields, disk },
+  });
+}
+
+function allFailed(entries: readonly DiskEntry[]): NbdeltaError {
+  const first = entries.find(entry => entry.status === 'failed');
+  const said = first ? `: ${first.error.message}` : '';
+  return new NbdeltaError('NBD_COMMAND_FAILED', `every disk failed${said}`, {
+    hint: 'nothing was committed; see the first error',
+  });
+}
