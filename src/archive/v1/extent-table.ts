@@ -1,0 +1,124 @@
+import { EXTENT_ROW_LENGTH, ZERO_FRAME } from './format-limits.js';
+
+/** Rows per block (1 MiB): growing appends a block and copies nothing. */
+const BLOCK_ROWS = 1 << 16;
+const WORDS = EXTENT_ROW_LENGTH / 4;
+const HIGH = 2 ** 32;
+
+/**
+ * Extents of an archive, sorted by offset, 16 bytes each: the format's rows as they are, held as four words.
+ *
+ *     w0        offset, bits 0-31
+ *     w1        bits 0-19: offset, bits 32-51; bits 20-31: length - 1, bits 0-11
+ *     w2  data  bits 0-9: length - 1, bits 12-21; bits 10-31: where in the frame's raw content
+ *         zero  length - 1, bits 12-43
+ *     w3        frame number; 0xffffffff: zero extent
+ *
+ * The table does not check what is put in; writer and reader do.
+ */
+export class ExtentTable {
+  readonly #blocks: Uint32Array[] = [];
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Appends a data extent: `length` bytes of the disk at `offset` lie in `frame` from raw byte `within`. */
+  append(offset: number, length: number, frame: number, within: number): void {
+    const rest = length - 1;
+    this.#push(offset >>> 0, wordOne(offset, rest), (rest >>> 12) | (within << 10), frame);
+  }
+
+  /** Appends a zero extent of at most 16 TiB. */
+  appendZero(offset: number, length: number): void {
+    const rest = length - 1;
+    this.#push(offset >>> 0, wordOne(offset, rest), Math.floor(rest / 4096), ZERO_FRAME);
+  }
+
+  /** Makes the last extent longer by `length` bytes; it must be a data extent. */
+  extendLast(length: number): void {
+    const last = --this.#count;
+    this.append(this.offsetAt(last), this.lengthAt(last) + length, this.frameAt(last), this.withinAt(last));
+  }
+
+  offsetAt(index: number): number {
+    return this.#word(index, 0) + (this.#word(index, 1) & 0xfffff) * HIGH;
+  }
+
+  lengthAt(index: number): number {
+    const high = this.isZeroAt(index) ? this.#word(index, 2) : this.#word(index, 2) & 0x3ff;
+    return (this.#word(index, 1) >>> 20) + high * 4096 + 1;
+  }
+
+  /** First byte after extent `index`. */
+  endAt(index: number): number {
+    return this.offsetAt(index) + this.lengthAt(index);
+  }
+
+  /** Frame number; only of a data extent. */
+  frameAt(index: number): number {
+    return this.#word(index, 3);
+  }
+
+  /** Where a data extent starts in the raw content of its frame. */
+  withinAt(index: number): number {
+    return this.#word(index, 2) >>> 10;
+  }
+
+  isZeroAt(index: number): boolean {
+    return this.#word(index, 3) === ZERO_FRAME;
+  }
+
+  /** Index of the extent that contains `offset`, else of the first one after it, else {@link count}. */
+  find(offset: number): number {
+    let low = 0;
+    let high = this.#count;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (this.endAt(middle) > offset) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  /** Writes rows `[from, from + count)` to `target` at `at`, as the format has them. */
+  encode(from: number, count: number, target: Buffer, at: number): void {
+    for (let row = 0, to = at; row < count; row++) {
+      for (let word = 0; word < WORDS; word++, to += 4)
+        target.writeUInt32LE(this.#word(from + row, word), to);
+    }
+  }
+
+  /** Appends the row at `at` of `source`. */
+  appendRow(source: Buffer, at: number): void {
+    this.#push(
+      source.readUInt32LE(at),
+      source.readUInt32LE(at + 4),
+      source.readUInt32LE(at + 8),
+      source.readUInt32LE(at + 12),
+    );
+  }
+
+  #push(w0: number, w1: number, w2: number, w3: number): void {
+    const slot = this.#count % BLOCK_ROWS;
+    const number = (this.#count - slot) / BLOCK_ROWS;
+    if (number === this.#blocks.length) this.#blocks.push(new Uint32Array(BLOCK_ROWS * WORDS));
+    const block = this.#blocks[number]!;
+    const at = slot * WORDS;
+    block[at] = w0;
+    block[at + 1] = w1;
+    block[at + 2] = w2;
+    block[at + 3] = w3;
+    this.#count++;
+  }
+
+  #word(index: number, word: number): number {
+    const slot = index % BLOCK_ROWS;
+    return this.#blocks[(index - slot) / BLOCK_ROWS]![slot * WORDS + word]!;
+  }
+}
+
+function wordOne(offset: number, rest: number): number {
+  return Math.floor(offset / HIGH) | ((rest & 0xfff) << 20);
+}

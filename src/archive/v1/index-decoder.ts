@@ -1,0 +1,116 @@
+import { SEGMENT_MAX } from '../../codec/segment.js';
+import { ChainError, DamagedError } from '../../errors.js';
+import { archiveIdAt } from './archive-id.js';
+import { ExtentTable } from './extent-table.js';
+import { ARCHIVE_ID_LENGTH, EXTENT_ROW_LENGTH, FRAME_ROW_LENGTH } from './format-limits.js';
+import { FrameTable } from './frame-table.js';
+import { checkExtentRow, checkFrameRow, type IndexBounds } from './index-check.js';
+import {
+  decodeIndexHeader,
+  INDEX_HEADER_LENGTH,
+  type IndexContent,
+  type IndexHeader,
+} from './index-codec.js';
+
+/** What the index must fit. */
+export interface IndexExpectation {
+  readonly archiveId: string;
+  readonly rawLength: number;
+  /** See {@link IndexBounds}. */
+  readonly volumeBytes: readonly (number | undefined)[];
+}
+
+/**
+ * Decodes an index that comes in pieces of any length, checking every row as it comes: memory grows only with
+ * rows that make sense, so a small file cannot unpack into a huge table.
+ */
+export class IndexDecoder {
+  readonly #expected: IndexExpectation;
+  readonly #buffer = Buffer.alloc(SEGMENT_MAX + FRAME_ROW_LENGTH);
+  readonly #origins: string[] = [];
+  readonly #frames = new FrameTable();
+  readonly #extents = new ExtentTable();
+  #held = 0;
+  #header: IndexHeader | undefined;
+  #bounds: IndexBounds | undefined;
+  #end = 0;
+
+  constructor(expected: IndexExpectation) {
+    this.#expected = expected;
+  }
+
+  /** Room for the next piece, at least SEGMENT_MAX bytes. */
+  get target(): Uint8Array {
+    return this.#buffer.subarray(this.#held);
+  }
+
+  /**
+   * Takes the `length` bytes that were put at the start of {@link target}.
+   * @throws DamagedError, ChainError CHAIN_FOREIGN, NbdeltaError FORMAT_UNSUPPORTED.
+   */
+  accept(length: number): void {
+    this.#held += length;
+    let used = 0;
+    for (let step = this.#step(0); step > 0; step = this.#step(used)) used += step;
+    this.#buffer.copyWithin(0, used, this.#held);
+    this.#held -= used;
+  }
+
+  /** The whole index. @throws DamagedError when something is missing or left over. */
+  finish(): IndexContent {
+    const header = this.#header;
+    if (header === undefined || this.#held > 0 || this.#extents.count < header.extentCount) {
+      throw new DamagedError(
+        `the index ends early: ${this.#frames.count} frames, ${this.#extents.count} extents`,
+      );
+    }
+    const { archiveId, size } = header;
+    return { archiveId, size, origins: this.#origins, frames: this.#frames, extents: this.#extents };
+  }
+
+  /** Decodes what lies at `at` when it is there as a whole; returns its length, else 0. */
+  #step(at: number): number {
+    const held = this.#held - at;
+    const header = this.#header;
+    if (header === undefined) return held < INDEX_HEADER_LENGTH ? 0 : this.#decodeHeader();
+    if (this.#origins.length < header.originCount)
+      return held < ARCHIVE_ID_LENGTH ? 0 : this.#decodeOrigin(at);
+    if (this.#frames.count < header.frameCount) return held < FRAME_ROW_LENGTH ? 0 : this.#decodeFrame(at);
+    if (this.#extents.count < header.extentCount)
+      return held < EXTENT_ROW_LENGTH ? 0 : this.#decodeExtent(at);
+    if (held > 0) throw new DamagedError('the index goes on after its last extent');
+    return 0;
+  }
+
+  #decodeHeader(): number {
+    const header = decodeIndexHeader(this.#buffer.subarray(0, INDEX_HEADER_LENGTH), this.#expected);
+    const { size, originCount } = header;
+    this.#header = header;
+    this.#bounds = { size, originCount, volumeBytes: this.#expected.volumeBytes };
+    return INDEX_HEADER_LENGTH;
+  }
+
+  #decodeOrigin(at: number): number {
+    const origin = archiveIdAt(this.#buffer, at);
+    if (this.#origins.length === 0 && origin !== this.#expected.archiveId) {
+      throw new ChainError(
+        'CHAIN_FOREIGN',
+        `the index calls itself archive ${origin}, expected ${this.#expected.archiveId}`,
+      );
+    }
+    this.#origins.push(origin);
+    return ARCHIVE_ID_LENGTH;
+  }
+
+  #decodeFrame(at: number): number {
+    this.#frames.appendRow(this.#buffer, at);
+    checkFrameRow(this.#frames, this.#bounds!);
+    return FRAME_ROW_LENGTH;
+  }
+
+  #decodeExtent(at: number): number {
+    this.#extents.appendRow(this.#buffer, at);
+    this.#end = checkExtentRow(this.#extents, this.#end, this.#frames, this.#bounds!);
+    return EXTENT_ROW_LENGTH;
+  }
+}
