@@ -3,7 +3,7 @@
  * Uses node's own modules only, because it runs before anything is installed.
  */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -104,21 +104,24 @@ function removeOrphans() {
   }
 }
 
+/** Written after a build without errors: the compiler leaves files behind when it complains, too. */
+const BUILT = join(ROOT, 'dist/.built');
+
 function isBuildFresh() {
+  const built = modified(BUILT);
   const sources = listFiles(join(ROOT, 'src'), '.ts');
-  const settings = Math.max(modified(join(ROOT, 'tsconfig.json')), modified(join(ROOT, 'package-lock.json')));
-  return sources.every(file => {
-    const built = modified(join(ROOT, 'dist', file.replace(/\.ts$/, '.js')));
-    return built >= modified(join(ROOT, 'src', file)) && built >= settings;
-  });
+  const hasOutput = file => existsSync(join(ROOT, 'dist', file.replace(/\.ts$/, '.js')));
+  const inputs = ['tsconfig.json', 'package-lock.json', ...sources.map(file => join('src', file))];
+  return sources.every(hasOutput) && inputs.every(file => modified(join(ROOT, file)) <= built);
 }
 
-/** `npm run build` when a source is newer than what was built from it; a module without source goes. */
+/** `npm run build` when a source is newer than the last good build; a module without source goes. */
 export function ensureBuild() {
   removeOrphans();
   if (isBuildFresh()) return;
   say('setup: building dist');
   need('npm', ['run', '--silent', 'build']);
+  writeFileSync(BUILT, '');
 }
 
 function installDebianPackages(packages) {

@@ -102,6 +102,8 @@ function checkPackage(path: string, specifier: string): Violation[] {
 
 function checkRoom(path: string, { specifier, isType }: ImportLine): Violation[] {
   const target = resolvePath(path, specifier);
+  // Its own version number is the one thing that nbdelta reads from outside.
+  if (target === 'package.json') return [];
   if (!target.startsWith('src/')) return [`${path} imports ${specifier}: outside of src`];
   const [from, to] = [roomOf(path), roomOf(target)];
   if (from === to || (from === 'index' && isType)) return [];

@@ -35,9 +35,9 @@ describe('rooms', () => {
       'src/extents/extent-list.ts',
       `import { X } from '../codec/x.js';\n${tree.get('src/extents/extent-list.ts')}`,
     );
-    expect(checkRooms(tree)).toEqual([
+    expect(checkRooms(tree)).toContain(
       'src/extents/extent-list.ts imports ../codec/x.js: extents may not import codec',
-    ]);
+    );
   });
 });
 
@@ -107,6 +107,7 @@ describe('the checker of the rooms', () => {
     ['src/codec/x.ts', "const uri = 'nbd://host'; const text = 'import of disks';"],
     ['src/index.ts', "export type { X } from './archive/x.js';\nexport { Y } from './operations/y.js';"],
     ['src/operations/x.ts', "import { X } from '../hypervisor/x.js';"],
+    ['src/operations/x.ts', "readFileSync(new URL('../../package.json', import.meta.url))"],
     ['bin/nbdelta.js', "import { main } from '../dist/cli/main.js';"],
   ])('%s: %j is in order', (path, source) => {
     expect(check(path, source)).toEqual([]);
