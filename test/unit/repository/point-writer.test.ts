@@ -172,6 +172,18 @@ describe('what is wrong with a point', () => {
     expect(await machine.listIncomplete()).toEqual([]);
   });
 
+  it('removing a point begins with its manifest: a crash in between leaves no point without data', async () => {
+    const { id } = (await commitPoint()).manifest;
+    const removed: string[] = [];
+    const { remove } = repository.backend;
+    repository.backend.remove = async path => {
+      removed.push(path.slice(`web1/${id}/`.length));
+      await remove.call(repository.backend, path);
+    };
+    await machine.removePoint(lock, id);
+    expect(removed).toEqual(['manifest.json', 'manifest.sha256', 'vda.0001.tar']);
+  });
+
   it('CHAIN_TORN names file and sizes of a cut volume', async () => {
     const point = await commitPoint();
     const { id } = point.manifest;
