@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   NBD_PROTOCOL: 'the server broke the protocol; the stream is out of step',
   NBD_TIMEOUT: 'the server did not answer in time',
   NBD_EXPORT_CHANGED: 'after a reconnect the export is not the same any more',
+  NBD_LISTEN_FAILED: 'the NBD server cannot listen at that address',
 
   REPOSITORY_MISSING: 'there is no repository at that place',
   REPOSITORY_INVALID: 'the place is not a repository, or its description is damaged',
