@@ -1,5 +1,5 @@
 import { AbortedError, NbdNegotiationError } from '../errors.js';
-import { ExtentKind, type ExtentList } from '../extents/extent-list.js';
+import { ExtentKind, ExtentList } from '../extents/extent-list.js';
 import {
   CONTEXT_BASE_ALLOCATION,
   CONTEXT_QEMU_DIRTY_BITMAP,

@@ -1,6 +1,6 @@
-import { type ArchiveExtents, mergeChain } from '#nbdelta/chain/chain-map.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { type ArchiveExtents, mergeChain } from '#nbdelta/chain/chain-map.js';
 
 interface Row {
   offset: number;

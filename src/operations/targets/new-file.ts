@@ -1,0 +1,134 @@
+import {
+  chmod,
+  chown,
+  type FileHandle,
+  link,
+  lstat,
+  mkdir,
+  open,
+  realpath,
+  rename,
+  rm,
+} from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { errorLine, TargetError } from '../../errors.js';
+
+/**
+ * A file under construction. It carries its final name only when it is complete: a restore that was cut off
+ * leaves `NAME.nbdelta-partial`, never something that looks like a disk.
+ */
+export interface NewFile {
+  /** Final path, symbolic links resolved. */
+  readonly path: string;
+  /** Where it is written until then. */
+  readonly partialPath: string;
+  /** Owner and mode of the file that it replaces. */
+  readonly replaces: { readonly uid: number; readonly gid: number; readonly mode: number } | undefined;
+}
+
+const SUFFIX = '.nbdelta-partial';
+
+/**
+ * Prepares a new file at `path`.
+ * @throws TargetError (TARGET_EXISTS) when something is there and `force` was not said.
+ */
+export async function planNewFile(path: string, force: boolean): Promise<NewFile> {
+  const existing = await lstat(path).catch(nullWhenMissing(path));
+  if (!existing) return claim({ path, partialPath: `${path}${SUFFIX}`, replaces: undefined }, force);
+  if (!force) throw exists(path, 'exists already', '--force replaces it');
+  const resolved = existing.isSymbolicLink() ? await realpath(path) : path;
+  const { uid, gid, mode } = await lstat(resolved);
+  return claim({ path: resolved, partialPath: `${resolved}${SUFFIX}`, replaces: { uid, gid, mode } }, force);
+}
+
+async function claim(file: NewFile, force: boolean): Promise<NewFile> {
+  const leftover = await lstat(file.partialPath).catch(nullWhenMissing(file.partialPath));
+  if (leftover && !force) {
+    const hint = 'a restore to it runs, or was cut off: remove the file, or say --force';
+    throw exists(file.partialPath, 'is in the way', hint);
+  }
+  await rm(file.partialPath, { force: true });
+  return file;
+}
+
+function exists(path: string, what: string, hint: string): TargetError {
+  return new TargetError('TARGET_EXISTS', `${path} ${what}`, { hint, fields: { target: path } });
+}
+
+function nullWhenMissing(path: string) {
+  return (cause: NodeJS.ErrnoException): null => {
+    if (cause.code === 'ENOENT') return null;
+    throw targetFailed('look at', path, cause);
+  };
+}
+
+/** Creates the partial file for reading and writing. */
+export async function createPartial(file: NewFile): Promise<FileHandle> {
+  try {
+    return await open(file.partialPath, 'wx+', 0o600);
+  } catch (cause) {
+    throw targetFailed('create', file.partialPath, cause);
+  }
+}
+
+/** Gives a complete file its name. Without `replaces` nobody else's file of that name is overwritten. */
+export async function publish(file: NewFile): Promise<void> {
+  try {
+    if (file.replaces) {
+      await chown(file.partialPath, file.replaces.uid, file.replaces.gid);
+      await chmod(file.partialPath, file.replaces.mode & 0o7777);
+      await rename(file.partialPath, file.path);
+    } else {
+      await link(file.partialPath, file.path);
+      await rm(file.partialPath);
+    }
+    await syncFolder(dirname(file.path));
+  } catch (cause) {
+    throw targetFailed('give its name to', file.path, cause);
+  }
+}
+
+/** Removes the partial file. */
+export async function discard(file: NewFile): Promise<void> {
+  await rm(file.partialPath, { force: true });
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Makes the folder for restored disks. */
+export async function makeTargetFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (cause) {
+    throw targetFailed('make folder', path, cause);
+  }
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the file system is full: free space, or restore somewhere else',
+  EDQUOT: 'the quota is used up',
+  EACCES: 'no permission: run as the owner of the folder or as root',
+  EPERM: 'no permission: run as the owner of the folder or as root',
+  ENOENT: 'the folder does not exist: make it first',
+  EROFS: 'the file system is read-only',
+  EBUSY: 'it is in use: unmount it and stop whoever has it open',
+  EFBIG: 'the file system cannot hold a file of this size',
+  EEXIST: 'somebody created it in the meantime',
+};
+
+/** The error for a file or device that cannot be written. */
+export function targetFailed(action: string, path: string, cause: unknown): TargetError {
+  const code = (cause as NodeJS.ErrnoException).code ?? '';
+  return new TargetError('TARGET_INVALID', `cannot ${action} ${path}: ${errorLine(cause)}`, {
+    cause,
+    hint: HINTS[code] ?? 'check the target',
+    fields: { target: path, errno: code },
+  });
+}
