@@ -73,11 +73,8 @@ function arePackagesFresh() {
   return installed >= modified(join(ROOT, 'package-lock.json'));
 }
 
-/**
- * The lock file's versions, exactly. Not `npm ci`: it refuses a lock file without the optional packages of
- * other platforms, and ours lacks those that the registry did not offer when it was written.
- */
-const NPM_INSTALL = ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund'];
+/** The lock file's versions, exactly. */
+const NPM_INSTALL = ['ci', '--include=dev', '--no-audit', '--no-fund'];
 
 /** Installs npm packages when node_modules is missing or older than the lock file. */
 export function ensurePackages() {

@@ -17,6 +17,7 @@ const LOWER_ROOMS = [
   'codec',
   'archive',
   'repository',
+  'chain',
   'hypervisor',
 ] as const;
 
@@ -32,6 +33,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   codec: ['errors'],
   archive: ['errors', 'extents', 'codec'],
   repository: ['errors', 'archive', 'extents'],
+  chain: ['errors', 'extents', 'codec', 'archive', 'repository'],
   hypervisor: ['errors', 'nbd/protocol'],
   operations: LOWER_ROOMS,
   cli: ['operations', 'errors'],
