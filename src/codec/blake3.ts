@@ -7,10 +7,15 @@ export const STORED_DIGEST_LENGTH = 16;
 
 /** BLAKE3 of `bytes`, 32 bytes, in memory of its own. */
 export function blake3Digest(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(blake3(bytes));
+  return new Uint8Array(blake3(asBuffer(bytes)));
 }
 
 /** The first 16 bytes of the BLAKE3 of `bytes`, in memory of their own. */
 export function storedDigestOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(blake3(bytes).subarray(0, STORED_DIGEST_LENGTH));
+  return new Uint8Array(blake3(asBuffer(bytes)).subarray(0, STORED_DIGEST_LENGTH));
+}
+
+/** A `Buffer` over the same bytes, without a copy. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
