@@ -1,0 +1,49 @@
+import { errorLine } from '../errors.js';
+import type { Manifest } from '../repository/manifest.js';
+import { openRepository, type Repository } from '../repository/repository.js';
+
+/** A machine and its points, as `list` shows them. */
+export interface MachineListing {
+  readonly machine: string;
+  readonly id: string | null;
+  /** By sequence, oldest first. */
+  readonly points: readonly Manifest[];
+  /** Points that cannot be read, with why. */
+  readonly unreadable: readonly { readonly id: string; readonly code: string; readonly message: string }[];
+  /** Folders of points that were never committed: a backup runs, or was cut off. */
+  readonly incomplete: readonly string[];
+}
+
+/** Lists one machine, or all machines of a repository. Reads manifests only. */
+export async function listPoints(options: {
+  readonly repository: string | Repository;
+  readonly machine?: string | undefined;
+}): Promise<MachineListing[]> {
+  const repository =
+    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
+  const names = options.machine === undefined ? await repository.listMachines() : [options.machine];
+  const listings: MachineListing[] = [];
+  for (const name of names) {
+    const machine = await repository.openMachine(name);
+    const { points, unreadable } = await machine.listPoints();
+    listings.push({
+      machine: name,
+      id: (await machine.readRecord())?.id ?? null,
+      points: points.map(point => point.manifest),
+      unreadable: unreadable.map(({ id, error }) => ({ id, code: error.code, message: errorLine(error) })),
+      incomplete: await machine.listIncomplete(),
+    });
+  }
+  return listings;
+}
+
+/** One point, resolved from `MACHINE[@POINT]`. */
+export async function showPoint(options: {
+  readonly repository: string | Repository;
+  readonly point: string;
+}): Promise<{ readonly machine: string; readonly point: Manifest; readonly manifestSha256: string }> {
+  const repository =
+    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
+  const { machine, point } = await repository.resolve(options.point);
+  return { machine: machine.name, point: point.manifest, manifestSha256: point.sha256 };
+}

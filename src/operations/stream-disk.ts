@@ -1,0 +1,68 @@
+import { once } from 'node:events';
+import type { Writable } from 'node:stream';
+import { ChainReader } from '../chain/chain-reader.js';
+import type { OpenChain } from '../chain/open-chain.js';
+import type { FramePool } from '../codec/frame-pool.js';
+import { AbortedError, errorLine, TargetError } from '../errors.js';
+
+/** Bytes per step, and steps under way at once. */
+const STEP = 1 << 20;
+const AHEAD = 8;
+
+export interface StreamDiskOptions {
+  readonly chain: OpenChain;
+  readonly output: Writable;
+  readonly pool: FramePool;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((done: number) => void) | undefined;
+}
+
+/**
+ * Writes a chain's newest state to a stream, raw and in order. A frame whose extents lie far apart may be
+ * decoded more than once when the cache cannot hold it that long.
+ */
+export async function streamDisk(options: StreamDiskOptions): Promise<void> {
+  const { chain, output, pool } = options;
+  const reader = new ChainReader(chain, { pool });
+  const failed = new Promise<never>((_, reject) => {
+    output.once('error', cause => reject(streamFailed(cause)));
+  });
+  failed.catch(() => undefined);
+  const pending: Promise<Uint8Array>[] = [];
+  let asked = 0;
+  let done = 0;
+  while (done < chain.size) {
+    if (options.signal?.aborted) throw new AbortedError('restore', options.signal.reason);
+    for (; pending.length < AHEAD && asked < chain.size; asked += STEP) {
+      const step = readStep(reader, asked);
+      // It is awaited in its turn; until then its failure must not count as unhandled.
+      step.catch(() => undefined);
+      pending.push(step);
+    }
+    const bytes = await pending.shift()!;
+    if (!output.write(bytes)) await Promise.race([once(output, 'drain'), failed]);
+    done += bytes.byteLength;
+    options.onProgress?.(done);
+  }
+  await Promise.race([flushed(output), failed]);
+}
+
+async function readStep(reader: ChainReader, offset: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(Math.min(STEP, reader.size - offset));
+  await reader.readInto(offset, bytes);
+  return bytes;
+}
+
+/** Resolves when everything written so far was handed to the system. */
+function flushed(output: Writable): Promise<void> {
+  return new Promise((resolve, reject) => {
+    output.write(new Uint8Array(0), error => (error ? reject(streamFailed(error)) : resolve()));
+  });
+}
+
+function streamFailed(cause: unknown): TargetError {
+  return new TargetError('TARGET_INVALID', `the output was closed before the end: ${errorLine(cause)}`, {
+    cause,
+    hint: 'what was written so far is not a whole disk',
+  });
+}

@@ -1,0 +1,181 @@
+import { frameCapacity, loadFrame } from '../chain/load-frame.js';
+import { type OpenChain, openChainArchives } from '../chain/open-chain.js';
+import { parseCodec } from '../codec/codec-spec.js';
+import { type FramePool, openFramePool } from '../codec/frame-pool.js';
+import { AbortedError, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
+import type { ChainLink } from '../repository/chain.js';
+import type { MachineStore, PointList } from '../repository/machine-store.js';
+import type { Point } from '../repository/manifest.js';
+import { openRepository, type Repository } from '../repository/repository.js';
+import { BufferSlots } from './buffer-slots.js';
+import type { ProgressListener } from './progress.js';
+
+const FRAMES_IN_FLIGHT = 16;
+/** Problems listed for one archive; a file that is wholly destroyed has thousands. */
+const MAX_PROBLEMS = 20;
+
+export interface VerifyOptions {
+  readonly repository: string | Repository;
+  /** `MACHINE[@POINT]`; a machine alone means all its points, nothing means the whole repository. */
+  readonly point?: string | undefined;
+  readonly threads?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ProgressListener | undefined;
+}
+
+export interface Problem {
+  readonly machine: string;
+  readonly point: string;
+  readonly disk: string | null;
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What verify looked at and what it found. Bytes. */
+export interface VerifyResult {
+  readonly ok: boolean;
+  readonly points: number;
+  readonly archives: number;
+  readonly frames: number;
+  readonly bytes: number;
+  readonly problems: readonly Problem[];
+  readonly elapsedMs: number;
+}
+
+/**
+ * Checks every digest: manifests, chains, the presence and size of every volume, indexes, and every frame, stored
+ * and decoded. It goes on after a problem and lists them all.
+ */
+export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+  const started = performance.now();
+  const repository =
+    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
+  await using pool = openFramePool({
+    codec: parseCodec('none'),
+    ...(options.threads !== undefined && { threads: options.threads }),
+  });
+  const run = new VerifyRun(options, pool);
+  if (options.point?.includes('@')) {
+    const { machine, point, ...list } = await repository.resolve(options.point);
+    await run.checkPointChain(machine, list, point);
+  } else {
+    const names = options.point === undefined ? await repository.listMachines() : [options.point];
+    for (const name of names) await run.checkMachine(await repository.openMachine(name));
+  }
+  return { ...run.result(), elapsedMs: performance.now() - started };
+}
+
+class VerifyRun {
+  readonly #options: VerifyOptions;
+  readonly #pool: FramePool;
+  readonly #problems: Problem[] = [];
+  readonly #counts = { points: 0, archives: 0, frames: 0, bytes: 0 };
+
+  constructor(options: VerifyOptions, pool: FramePool) {
+    this.#options = options;
+    this.#pool = pool;
+  }
+
+  result(): Omit<VerifyResult, 'elapsedMs'> {
+    return { ok: this.#problems.length === 0, ...this.#counts, problems: this.#problems };
+  }
+
+  async checkMachine(machine: MachineStore): Promise<void> {
+    const list = await machine.listPoints();
+    for (const { id, error } of list.unreadable) this.#report(machine, id, null, error);
+    for (const point of list.points) await this.#checkPoint(machine, list, point);
+  }
+
+  /** A point and every point that it builds on: all that a restore of it needs. */
+  async checkPointChain(machine: MachineStore, list: PointList, point: Point): Promise<void> {
+    const needed = new Map<string, Point>();
+    const byId = new Map(list.points.map(each => [each.manifest.id, each]));
+    for (let at: Point | undefined = point; at && !needed.has(at.manifest.id); ) {
+      needed.set(at.manifest.id, at);
+      at = at.manifest.parent ? byId.get(at.manifest.parent.id) : undefined;
+    }
+    for (const each of [...needed.values()].reverse()) await this.#checkPoint(machine, list, each);
+  }
+
+  async #checkPoint(machine: MachineStore, list: PointList, point: Point): Promise<void> {
+    this.#counts.points++;
+    for (const disk of point.manifest.disks) {
+      if (disk.status !== 'stored') continue;
+      await this.#guard(machine, point, disk.name, async () => {
+        const links = await machine.openChain(list.points, point.manifest.id, disk.name);
+        await this.#checkArchive(machine, links[links.length - 1]!);
+      });
+    }
+  }
+
+  /** Each archive is checked once, in its own point. */
+  async #checkArchive(machine: MachineStore, link: ChainLink): Promise<void> {
+    await using chain = await openChainArchives(machine, [link]);
+    await chain.archives[0]!.checkVolumes();
+    this.#counts.archives++;
+    await this.#checkFrames(machine, chain);
+  }
+
+  async #checkFrames(machine: MachineStore, chain: OpenChain): Promise<void> {
+    const capacity = frameCapacity(chain);
+    const stored = new BufferSlots(FRAMES_IN_FLIGHT, capacity.stored);
+    const raw = new BufferSlots(FRAMES_IN_FLIGHT, capacity.raw);
+    const { count } = chain.archives[0]!.frames;
+    const running = new Set<Promise<void>>();
+    const limit = this.#problems.length + MAX_PROBLEMS;
+    for (let frame = 0; frame < count && this.#problems.length < limit; frame++) {
+      this.#checkSignal();
+      const buffers = { stored: await stored.acquire(), raw: await raw.acquire() };
+      const work = this.#checkFrame(machine, chain, frame, buffers).finally(() => {
+        stored.release(buffers.stored);
+        raw.release(buffers.raw);
+        running.delete(work);
+        this.#options.onProgress?.({ phase: 'data', disk: chain.disk, done: frame + 1, total: count });
+      });
+      running.add(work);
+    }
+    await Promise.all(running);
+  }
+
+  async #checkFrame(
+    machine: MachineStore,
+    chain: OpenChain,
+    frame: number,
+    buffers: { stored: ArrayBuffer; raw: ArrayBuffer },
+  ): Promise<void> {
+    try {
+      this.#counts.bytes += await loadFrame(chain, 0, frame, buffers, this.#pool);
+      this.#counts.frames++;
+    } catch (error) {
+      this.#report(machine, chain.point, chain.disk, error);
+    }
+  }
+
+  async #guard(machine: MachineStore, point: Point, disk: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#report(machine, point.manifest.id, disk, error);
+    }
+  }
+
+  /** A stop on request and a defect of ours are no findings: they end the run. */
+  #report(machine: MachineStore, point: string, disk: string | null, error: unknown): void {
+    const known = toNbdeltaError(error);
+    if (known.code === 'ABORTED' || known.code === 'INTERNAL') throw known;
+    this.#problems.push({ machine: machine.name, point, disk, code: known.code, message: errorLine(known) });
+  }
+
+  #checkSignal(): void {
+    const { signal } = this.#options;
+    if (signal?.aborted) throw new AbortedError('verify', signal.reason);
+  }
+}
+
+/** The error that a failed verification ends with. */
+export function verifyFailed(result: VerifyResult): NbdeltaError {
+  const count = result.problems.length;
+  return new NbdeltaError('DATA_DAMAGED', `${count} problem${count === 1 ? '' : 's'} found`, {
+    hint: 'bring the named files back from a copy of the repository; points that do not build on them can be restored',
+  });
+}
