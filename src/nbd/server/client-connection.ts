@@ -30,6 +30,8 @@ export class ClientConnection {
   readonly #settings: ConnectionSettings;
   readonly #description: string;
   readonly #channel: ClientChannel;
+  /** The server itself dropped the client: what breaks from now on is no error. */
+  #dropped = false;
 
   constructor(socket: Socket, description: string, settings: ConnectionSettings) {
     this.#settings = settings;
@@ -51,12 +53,14 @@ export class ClientConnection {
   }
 
   /** Drops the client; {@link run} resolves soon after. */
-  destroy(reason?: Error): Promise<void> {
-    return this.#channel.destroy(reason ?? new ClientLeftError(this.#description));
+  drop(): Promise<void> {
+    this.#dropped = true;
+    return this.#channel.destroy();
   }
 
   #report(error: unknown): void {
-    if (!(error instanceof ClientLeftError)) this.#settings.onError(named(this.#description, error));
+    const expected = this.#dropped || error instanceof ClientLeftError;
+    if (!expected) this.#settings.onError(named(this.#description, error));
   }
 
   /** All of the handshake has one time limit: a client that sends a byte now and then gets no more. */
@@ -84,7 +88,8 @@ export class ClientConnection {
     if (step.kind === 'need') return this.#channel.take(step.length);
     if (step.kind === 'skip') await this.#channel.skip(step.length);
     else if (step.kind === 'send') await this.#channel.send([step.bytes]);
-    else if (step.kind === 'farewell') await this.#channel.send([step.bytes]).catch(() => undefined);
+    else if (step.kind === 'farewell')
+      await this.#channel.send([step.bytes]).catch(() => undefined); // it may be gone
     else await this.#channel.secure(step.consent, this.#settings.tls!);
     return NOTHING;
   }

@@ -113,7 +113,7 @@ class ListeningServer implements NbdServer {
   async #close(): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
     const clients = [...this.#clients];
-    await Promise.all(clients.map(([client]) => client.destroy()));
+    await Promise.all(clients.map(([client]) => client.drop()));
     await Promise.all(clients.map(([, run]) => run));
     await closed;
   }

@@ -63,7 +63,7 @@ function talk(policy: Partial<HandshakePolicy>, ...input: readonly string[]): Ta
   while (!next.done) {
     const step = next.value;
     steps.push(step);
-    let given = Buffer.alloc(0);
+    let given: Buffer = Buffer.alloc(0);
     if (step.kind === 'need') {
       if (at + step.length > bytes.length) return finish('waits');
       given = bytes.subarray(at, at + step.length);

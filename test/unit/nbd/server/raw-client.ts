@@ -15,14 +15,17 @@ export function ascii(text: string): string {
 /** A client that knows no NBD: it sends the bytes of the specification and looks at those that come back. */
 export class RawClient {
   readonly socket: Socket;
-  #received = Buffer.alloc(0);
+  /** Received and not taken yet. */
+  #chunks: Buffer[] = [];
+  #length = 0;
   #ended = false;
   #wake: () => void = () => undefined;
 
   private constructor(socket: Socket) {
     this.socket = socket;
     socket.on('data', bytes => {
-      this.#received = Buffer.concat([this.#received, bytes]);
+      this.#chunks.push(bytes);
+      this.#length += bytes.length;
       this.#wake();
     });
     socket.on('error', () => undefined); // a reset is an end like any other
@@ -52,25 +55,35 @@ export class RawClient {
 
   /** The next `length` bytes as hex. */
   async take(length: number): Promise<string> {
-    while (this.#received.length < length) {
-      if (this.#ended) throw new Error(`closed after ${this.#received.toString('hex')}`);
-      await new Promise<void>(resolve => {
-        this.#wake = resolve;
-      });
+    return (await this.takeBytes(length)).toString('hex');
+  }
+
+  async takeBytes(length: number): Promise<Buffer> {
+    while (this.#length < length) {
+      if (this.#ended) throw new Error(`closed after ${this.#all().toString('hex')}`);
+      await this.#change();
     }
-    const taken = this.#received.subarray(0, length).toString('hex');
-    this.#received = this.#received.subarray(length);
-    return taken;
+    const all = this.#all();
+    this.#chunks = [all.subarray(length)];
+    this.#length -= length;
+    return all.subarray(0, length);
   }
 
   /** Everything until the server closes, as hex. */
   async rest(): Promise<string> {
-    while (!this.#ended) {
-      await new Promise<void>(resolve => {
-        this.#wake = resolve;
-      });
-    }
-    return this.#received.toString('hex');
+    while (!this.#ended) await this.#change();
+    return this.#all().toString('hex');
+  }
+
+  #all(): Buffer {
+    const [first, second] = this.#chunks;
+    return first && !second ? first : Buffer.concat(this.#chunks);
+  }
+
+  #change(): Promise<void> {
+    return new Promise(resolve => {
+      this.#wake = resolve;
+    });
   }
 
   [Symbol.dispose](): void {
