@@ -1,0 +1,23 @@
+/** The public library. Everything here is stable within a major version. */
+export type { ChangedExtent, ReadChangesOptions } from './changes/changed-extents.js';
+export * from './errors.js';
+export type { Extent, ExtentKind, ExtentList, Range } from './extents/extent-list.js';
+export type { NbdClient, WriteOptions } from './nbd/client/client.js';
+export type { ClientOptions } from './nbd/client/client-options.js';
+export type { ExportInfo } from './nbd/client/negotiate.js';
+export type { StatusRun } from './nbd/client/status-run.js';
+export type { NbdAddress, NbdTls, NbdUri } from './nbd/protocol/uri.js';
+export { type BackupResult, backup } from './operations/backup.js';
+export type { BackupDisk, BackupOptions } from './operations/backup-options.js';
+export { type ConnectOptions, connect, type ExportReader } from './operations/connect.js';
+export { type ExportDescription, type InspectOptions, inspectExport } from './operations/inspect-export.js';
+export { listPoints, type MachineListing, showPoint } from './operations/list-points.js';
+export { type ExportMap, type MapOptions, mapExport } from './operations/map-export.js';
+export { type ChainHandle, type OpenChainOptions, openChain } from './operations/open-chain.js';
+export { initRepository, openRepository } from './operations/open-repository.js';
+export type { Progress, ProgressListener } from './operations/progress.js';
+export { type RestoredDisk, type RestoreOptions, type RestoreResult, restore } from './operations/restore.js';
+export { type ServedPoint, type ServeOptions, serve } from './operations/serve.js';
+export { type Problem, type VerifyOptions, type VerifyResult, verify } from './operations/verify.js';
+export type { Manifest } from './repository/manifest.js';
+export type { Repository } from './repository/repository.js';

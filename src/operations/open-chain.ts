@@ -1,0 +1,66 @@
+import { ChainReader } from '../chain/chain-reader.js';
+import { openChainArchives } from '../chain/open-chain.js';
+import { zeroRanges } from '../chain/zero-ranges.js';
+import { parseCodec } from '../codec/codec-spec.js';
+import { openFramePool } from '../codec/frame-pool.js';
+import type { Range } from '../extents/extent-list.js';
+import { openRepository, type Repository } from '../repository/repository.js';
+
+export interface OpenChainOptions {
+  readonly repository: string | Repository;
+  /** `MACHINE[@POINT]`. */
+  readonly point: string;
+  readonly disk: string;
+  /** Bound on decoded frames kept. Bytes; default 64 MiB. */
+  readonly cacheBytes?: number | undefined;
+  readonly threads?: number | undefined;
+}
+
+/** One disk of one point, readable at any offset. */
+export interface ChainHandle extends AsyncDisposable {
+  readonly machine: string;
+  readonly point: string;
+  readonly disk: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Ids of the points that its content comes from, oldest first. */
+  readonly points: readonly string[];
+  /** Ranges that read as zero. */
+  zeroRanges(): Iterable<Range>;
+  /** `length` verified bytes from `offset` on. @throws DamagedError: never bytes that do not match. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** Opens a disk of a point for reading, without restoring it. */
+export async function openChain(options: OpenChainOptions): Promise<ChainHandle> {
+  const repository =
+    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
+  const { machine, point, points } = await repository.resolve(options.point);
+  const links = await machine.openChain(points, point.manifest.id, options.disk);
+  const chain = await openChainArchives(machine, links);
+  const pool = openFramePool({
+    codec: parseCodec('none'),
+    ...(options.threads !== undefined && { threads: options.threads }),
+  });
+  const reader = new ChainReader(chain, { pool, cacheBytes: options.cacheBytes });
+  const close = async () => {
+    await pool[Symbol.asyncDispose]();
+    await chain[Symbol.asyncDispose]();
+  };
+  return {
+    machine: machine.name,
+    point: chain.point,
+    disk: chain.disk,
+    size: chain.size,
+    points: links.map(link => link.point.id),
+    zeroRanges: () => zeroRanges(chain),
+    read: async (offset, length) => {
+      const bytes = new Uint8Array(length);
+      await reader.readInto(offset, bytes);
+      return bytes;
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
