@@ -26,7 +26,7 @@ export interface IndexExpectation {
  */
 export class IndexDecoder {
   readonly #expected: IndexExpectation;
-  readonly #buffer = Buffer.alloc(SEGMENT_MAX + FRAME_ROW_LENGTH);
+  readonly #buffer: Buffer;
   readonly #origins: string[] = [];
   readonly #frames = new FrameTable();
   readonly #extents = new ExtentTable();
@@ -37,9 +37,10 @@ export class IndexDecoder {
 
   constructor(expected: IndexExpectation) {
     this.#expected = expected;
+    this.#buffer = Buffer.alloc(Math.min(SEGMENT_MAX, expected.rawLength) + FRAME_ROW_LENGTH);
   }
 
-  /** Room for the next piece, at least SEGMENT_MAX bytes. */
+  /** Room for the next piece: at least SEGMENT_MAX bytes, or the whole index when it is smaller. */
   get target(): Uint8Array {
     return this.#buffer.subarray(this.#held);
   }

@@ -18,7 +18,7 @@ export async function readIndex(
   place: IndexPlace,
   expected: Omit<IndexExpectation, 'rawLength'>,
 ): Promise<IndexContent> {
-  const stream = new IndexStream({ ...expected, rawLength: place.rawLength });
+  const stream = new IndexStream({ ...expected, rawLength: place.rawLength }, place.storedLength);
   const sha256 = createHash('sha256');
   for (let done = 0; done < place.storedLength; ) {
     const target = stream.room(place.storedLength - done);
@@ -40,12 +40,13 @@ export async function readIndex(
 class IndexStream {
   readonly #segments = new SegmentDecoder();
   readonly #decoder: IndexDecoder;
-  readonly #stored = Buffer.alloc(READ_SIZE + SEGMENT_STORED_MAX);
+  readonly #stored: Buffer;
   #held = 0;
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(expected: IndexExpectation) {
+  constructor(expected: IndexExpectation, storedLength: number) {
     this.#decoder = new IndexDecoder(expected);
+    this.#stored = Buffer.alloc(Math.min(READ_SIZE + SEGMENT_STORED_MAX, storedLength));
   }
 
   /** Where to put up to `left` more stored bytes. */
