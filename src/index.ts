@@ -9,7 +9,7 @@ export type { StatusRun } from './nbd/client/status-run.js';
 export type { NbdAddress, NbdTls, NbdUri } from './nbd/protocol/uri.js';
 export { type BackupResult, backup } from './operations/backup.js';
 export type { BackupDisk, BackupOptions } from './operations/backup-options.js';
-export { type ConnectOptions, connect, type ExportReader } from './operations/connect.js';
+export { type ConnectOptions, connect, type ExportClient } from './operations/connect.js';
 export { type ExportDescription, type InspectOptions, inspectExport } from './operations/inspect-export.js';
 export { listPoints, type MachineListing, showPoint } from './operations/list-points.js';
 export { type ExportMap, type MapOptions, mapExport } from './operations/map-export.js';

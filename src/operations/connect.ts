@@ -3,21 +3,27 @@ import { type ChangedExtent, type ReadChangesOptions, readChanges } from '../cha
 import type { ExtentList } from '../extents/extent-list.js';
 import { connectNbd, type NbdClient } from '../nbd/client/client.js';
 import type { ClientOptions } from '../nbd/client/client-options.js';
+import type { StatusRun } from '../nbd/client/status-run.js';
 import { CONTEXT_BASE_ALLOCATION } from '../nbd/protocol/constants.js';
 
 export interface ConnectOptions extends Omit<ClientOptions, 'contexts'> {
-  /** Dirty bitmap whose changes {@link ExportReader.changes} gives; without it everything is given. */
+  /** Dirty bitmap whose changes {@link ExportClient.changes} gives; without it everything is given. */
   readonly bitmap?: string;
   /** Further meta contexts to select. */
   readonly contexts?: readonly string[];
 }
 
-/** An export, read as a backup would read it. */
-export interface ExportReader extends AsyncDisposable {
-  /** The client underneath: `read`, `readInto`, `blockStatus`, `write`, and what was negotiated. */
-  readonly client: NbdClient;
-  /** Bytes. */
+/** An export, read as a backup would read it. Offsets and lengths in bytes. */
+export interface ExportClient extends AsyncDisposable {
+  /** The engine underneath: writes, zeroes, trims, and all that was negotiated. */
+  readonly nbd: NbdClient;
   readonly size: number;
+  /** Names of the granted meta contexts. */
+  readonly contexts: readonly string[];
+  /** Reads a range. @throws NbdCommandError, NbdConnectionError. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  /** What each granted meta context says from `offset` on; each may cover less or more than `length`. */
+  blockStatus(offset: number, length: number): Promise<ReadonlyMap<string, StatusRun>>;
   /** Which ranges have to be kept, and how. @throws NbdNegotiationError (NBD_CONTEXT_MISSING). */
   changeMap(signal?: AbortSignal): Promise<ExtentList>;
   /** The changed ranges with their data, in ascending order, read ahead up to a bound. */
@@ -30,15 +36,18 @@ export interface ExportReader extends AsyncDisposable {
  * Connects to the export that an NBD URI names.
  * @throws UsageError, NbdNegotiationError, NbdConnectionError.
  */
-export async function connect(uri: string, options: ConnectOptions = {}): Promise<ExportReader> {
+export async function connect(uri: string, options: ConnectOptions = {}): Promise<ExportClient> {
   const { bitmap, contexts = [], ...rest } = options;
   const wanted = [CONTEXT_BASE_ALLOCATION, ...contexts];
   if (bitmap !== undefined) wanted.push(bitmapContext(bitmap));
   const client = await connectNbd(uri, { ...rest, contexts: [...new Set(wanted)] });
   const changeMap = (signal?: AbortSignal) => readChangeMap(client, { bitmap, signal });
   return {
-    client,
+    nbd: client,
     size: client.size,
+    contexts: client.contexts,
+    read: (offset, length) => client.read(offset, length),
+    blockStatus: (offset, length) => client.blockStatus(offset, length),
     changeMap,
     async *changes(readOptions = {}) {
       yield* readChanges(client, await changeMap(readOptions.signal), readOptions);
