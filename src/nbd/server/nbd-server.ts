@@ -69,7 +69,11 @@ class ListeningServer implements NbdServer {
   }
 
   async listen(address: NbdAddress): Promise<void> {
-    if (address.kind === 'unix') await claimSocketPath(address.path);
+    if (address.kind === 'unix') {
+      await claimSocketPath(address.path).catch(error => {
+        throw error instanceof NbdeltaError ? error : listenFailed(address, error);
+      });
+    }
     await listening(this.#server, address);
     // Out of file descriptors, for instance: this client is lost, the server is not.
     this.#server.on('error', error => this.#settings.onError(listenFailed(address, error)));
