@@ -104,7 +104,8 @@ function parseQuery(text: string, query: string): Map<string, string> {
   return parameters;
 }
 
-const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9A-Fa-f:.%]+\]|[^:[\]]*)(?::(\d*))?$/;
+/** The host is a name or `[IPv6]`; a zone comes behind "%25" (RFC 6874). */
+const AUTHORITY = /^(?:([^@]*)@)?(\[[0-9A-Fa-f:.]+(?:%25[\w.~%-]+)?\]|[^:[\]]*)(?::(\d*))?$/;
 
 function parseAuthority(text: string, authority: string) {
   const parts = AUTHORITY.exec(authority);
@@ -182,7 +183,7 @@ export function describeAddress(address: NbdAddress): string {
 /** Writes a URI that {@link parseNbdUri} reads back to the same address and export. */
 export function formatNbdUri(address: NbdAddress, exportName: string): string {
   const path = exportName.split('/').map(encodeURIComponent).join('/');
-  if (address.kind === 'tcp') return `nbd://${describeAddress(address)}/${path}`;
+  if (address.kind === 'tcp') return `nbd://${describeAddress(address).replace('%', '%25')}/${path}`;
   const socket = address.path.split('/').map(encodeURIComponent).join('/');
   return `nbd+unix:///${path}?socket=${socket}`;
 }
