@@ -61,8 +61,9 @@ const EXTENDED_HEADER = 32;
  */
 const SCRATCH = 2048;
 
-/** Largest block status payload that we take memory for: 2^20 extents (the specification's limit), 64-bit form. */
-const MAX_STATUS_PAYLOAD = 8 + 16 * (1 << 20);
+/** Largest block status payloads that we take memory for: 2^20 extents, the specification's limit. */
+const MAX_STATUS_PAYLOAD = 4 + 8 * (1 << 20);
+const MAX_EXTENDED_STATUS_PAYLOAD = 8 + 16 * (1 << 20);
 /** Largest error chunk: fixed fields and a string. */
 const MAX_ERROR_PAYLOAD = 14 + 65536;
 
@@ -271,9 +272,11 @@ function checkPayloadLength(type: number, length: number, done: boolean): void {
   } else if (type === NBD_REPLY_TYPE_OFFSET_HOLE) {
     if (length !== 12) fail('12');
   } else if (type === NBD_REPLY_TYPE_BLOCK_STATUS) {
-    if (length < 12 || length % 8 !== 4 || length > MAX_STATUS_PAYLOAD) fail('4 and a multiple of 8');
+    if (length < 12 || length % 8 !== 4 || length > MAX_STATUS_PAYLOAD)
+      fail(`4 and a multiple of 8, at most ${MAX_STATUS_PAYLOAD},`);
   } else if (type === NBD_REPLY_TYPE_BLOCK_STATUS_EXT) {
-    if (length < 24 || length % 16 !== 8 || length > MAX_STATUS_PAYLOAD) fail('8 and a multiple of 16');
+    if (length < 24 || length % 16 !== 8 || length > MAX_EXTENDED_STATUS_PAYLOAD)
+      fail(`8 and a multiple of 16, at most ${MAX_EXTENDED_STATUS_PAYLOAD},`);
   } else if (type & NBD_REPLY_TYPE_FLAG_ERROR) {
     if (length < 6 || length > MAX_ERROR_PAYLOAD) fail(`6 to ${MAX_ERROR_PAYLOAD}`);
   } else {
