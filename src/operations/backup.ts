@@ -88,6 +88,7 @@ class BackupRun {
         name: disk.name,
         size: this.#clients[index]!.size,
         bitmap: bitmapState(disk, this.#clients[index]!),
+        bitmapName: disk.bitmap,
       })),
     });
     await this.#machine.identify(this.#lock, {

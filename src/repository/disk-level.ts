@@ -8,6 +8,8 @@ export interface PlannedDisk {
   readonly size: number;
   /** Whether the server offers the bitmap with its changes. */
   readonly bitmap: 'granted' | 'missing' | 'notRequested';
+  /** The bitmap that was asked for; for messages. */
+  readonly bitmapName?: string;
 }
 
 export interface DiskPlan {
@@ -48,9 +50,12 @@ function reasonByParent(disk: PlannedDisk, parent: Manifest): Reason | null {
 
 function reasonByBitmap(disk: PlannedDisk, level: string, mayFallBack: boolean): Reason | null {
   if (disk.bitmap === 'granted') return null;
-  if (mayFallBack) return { code: 'bitmap-missing', text: `disk ${disk.name} has no bitmap to go by` };
-  throw new ChainError('NBD_CONTEXT_MISSING', `cannot take a ${level}: disk ${disk.name} has no bitmap`, {
-    hint: 'Name the bitmap or checkpoint to go by, or ask for a full or for level auto.',
+  const asked = disk.bitmapName === undefined ? '' : ` "${disk.bitmapName}"`;
+  const text = `the server offers no dirty bitmap${asked} for disk ${disk.name}`;
+  if (mayFallBack) return { code: 'bitmap-missing', text };
+  const article = level === 'incremental' ? 'an' : 'a';
+  throw new ChainError('NBD_CONTEXT_MISSING', `cannot take ${article} ${level}: ${text}`, {
+    hint: 'See which bitmaps the export has with `nbdelta info URI`, and name one with --bitmap; or take a full.',
     fields: { disk: disk.name },
   });
 }

@@ -104,9 +104,13 @@ function planDelta(request: LevelRequest, level: 'incremental' | 'differential')
     .at(-1);
   checkParentChain(request, parent);
   if (parent === undefined) {
-    throw new ChainError('CHAIN_MISSING', `there is no point that a ${level} could build on`, {
-      hint: 'Take a full first, or ask for level auto.',
-    });
+    throw new ChainError(
+      'CHAIN_MISSING',
+      `there is no point that ${level === 'incremental' ? 'an' : 'a'} ${level} could build on`,
+      {
+        hint: 'Take a full first, or ask for level auto.',
+      },
+    );
   }
   return {
     level,
@@ -144,9 +148,13 @@ function isAnyBroken(request: LevelRequest): boolean {
 function requireSince(request: LevelRequest, level: string, ancestry: readonly Point[]): Since {
   const answer: SinceAnswer = resolveSince(request.since, request.points, ancestry);
   if (answer.kind === 'ok') return answer.since;
-  throw new ChainError('CHAIN_ORDER', `cannot take a ${level}: ${answer.text}`, {
-    hint: 'Use a bitmap that began with the parent point or one before it, or take a full.',
-  });
+  throw new ChainError(
+    'CHAIN_ORDER',
+    `cannot take ${level === 'incremental' ? 'an' : 'a'} ${level}: ${answer.text}`,
+    {
+      hint: 'Use a bitmap that began with the parent point or one before it, or take a full.',
+    },
+  );
 }
 
 /** What `work` has against an incremental, as the reason for a full; other errors than of chains pass. */

@@ -7,6 +7,7 @@ import { latestPoint, nextSequence, sortPoints } from '#nbdelta/repository/point
 import {
   chainPoint,
   failedDisk,
+  sampleArchiveId,
   sampleDisk,
   sampleId,
   sampleManifest,
@@ -35,9 +36,9 @@ function failing(code: string, ...parts: string[]) {
 describe('openChain', () => {
   it('goes from the full to the wanted point, whatever the order of the points', () => {
     const points = straightChain(4);
-    expect(linkIds(points, 3)).toEqual(['vda-1', 'vda-2', 'vda-3']);
-    expect(linkIds(points.toReversed(), 3)).toEqual(['vda-1', 'vda-2', 'vda-3']);
-    expect(linkIds(points, 1)).toEqual(['vda-1']);
+    expect(linkIds(points, 3)).toEqual(['vda-1', 'vda-2', 'vda-3'].map(sampleArchiveId));
+    expect(linkIds(points.toReversed(), 3)).toEqual(['vda-1', 'vda-2', 'vda-3'].map(sampleArchiveId));
+    expect(linkIds(points, 1)).toEqual(['vda-1'].map(sampleArchiveId));
   });
 
   it('a differential goes straight to its full; a copy stands alone', () => {
@@ -45,17 +46,19 @@ describe('openChain', () => {
     const differential = chainPoint(3, full!, { level: 'differential' });
     const copy = chainPoint(4, null, { level: 'copy' });
     const points = [full!, second!, differential, copy, chainPoint(5, differential)];
-    expect(linkIds(points, 3)).toEqual(['vda-1', 'vda-3']);
-    expect(linkIds(points, 5)).toEqual(['vda-1', 'vda-3', 'vda-5']);
-    expect(linkIds(points, 4)).toEqual(['vda-4']);
+    expect(linkIds(points, 3)).toEqual(['vda-1', 'vda-3'].map(sampleArchiveId));
+    expect(linkIds(points, 5)).toEqual(['vda-1', 'vda-3', 'vda-5'].map(sampleArchiveId));
+    expect(linkIds(points, 4)).toEqual(['vda-4'].map(sampleArchiveId));
   });
 
   it('a disk that came later ends at its own full, and needs nothing before it', () => {
     const [full, second] = straightChain(2);
     const third = chainPoint(3, second!, { disks: ['vda', 'vdb'] });
     const fourth = chainPoint(4, third, { disks: ['vda', 'vdb'] });
-    expect(linkIds([full!, second!, third, fourth], 4, 'vdb')).toEqual(['vdb-3', 'vdb-4']);
-    expect(linkIds([third, fourth], 4, 'vdb')).toEqual(['vdb-3', 'vdb-4']);
+    expect(linkIds([full!, second!, third, fourth], 4, 'vdb')).toEqual(
+      ['vdb-3', 'vdb-4'].map(sampleArchiveId),
+    );
+    expect(linkIds([third, fourth], 4, 'vdb')).toEqual(['vdb-3', 'vdb-4'].map(sampleArchiveId));
   });
 
   it('CHAIN_MISSING names the missing point and the one that needs it', () => {
@@ -72,7 +75,9 @@ describe('openChain', () => {
     const disk = sampleDisk('vda', 'incremental');
     const parent = { id: full!.manifest.id, manifestSha256: full!.sha256 };
     const foreign = samplePoint(sampleManifest(2, { level: 'incremental', parent, disks: [disk] }));
-    expect(() => linkIds([full!, foreign], 2)).toThrow(failing('CHAIN_FOREIGN', 'archive-0', 'vda-1'));
+    expect(() => linkIds([full!, foreign], 2)).toThrow(
+      failing('CHAIN_FOREIGN', sampleArchiveId('archive-0'), sampleArchiveId('vda-1')),
+    );
   });
 
   it('CHAIN_ORDER for a circle and for a parent of a higher sequence', () => {

@@ -1,8 +1,14 @@
+import { createHash } from 'node:crypto';
 import type { ManifestInput, Point } from '#nbdelta/repository/manifest.js';
 import { decodeManifest, encodeManifest, manifestDigest } from '#nbdelta/repository/manifest.js';
 
 type StoredInput = Extract<ManifestInput['disks'][number], { status: 'stored' }>;
 type Level = ManifestInput['level'];
+
+/** An archive id that follows from a short name: 32 hex digits. */
+export function sampleArchiveId(name: string): string {
+  return createHash('md5').update(name).digest('hex');
+}
 
 /** A point id whose time and random part follow from a small number. */
 export function sampleId(number: number): string {
@@ -22,8 +28,8 @@ export function sampleDisk(name: string, level: Level, change: Partial<StoredInp
     bitmap: isBase ? null : 'backup-0',
     readBytes: 4096,
     archive: {
-      archiveId: 'archive-1',
-      parentArchiveId: isBase ? null : 'archive-0',
+      archiveId: sampleArchiveId('archive-1'),
+      parentArchiveId: isBase ? null : sampleArchiveId('archive-0'),
       codec: 'zstd',
       frameSize: 1 << 20,
       volumes: [{ name: `${name}.0001.tar`, bytes: 3 }],
@@ -111,5 +117,8 @@ function chainDisk(number: number, name: string, level: Level, parent: Point | n
   const before = parent?.manifest.disks.find(disk => disk.name === name);
   const base = before?.status === 'stored' ? before.archive.archiveId : null;
   const disk = sampleDisk(name, base === null && level !== 'copy' ? 'full' : level);
-  return { ...disk, archive: { ...disk.archive, archiveId: `${name}-${number}`, parentArchiveId: base } };
+  return {
+    ...disk,
+    archive: { ...disk.archive, archiveId: sampleArchiveId(`${name}-${number}`), parentArchiveId: base },
+  };
 }
