@@ -4,6 +4,7 @@ import type { ExtentList } from '../extents/extent-list.js';
 import type { NbdClient } from '../nbd/client/client.js';
 import { type LevelPlan, planLevel } from '../repository/level.js';
 import type { MachineLock } from '../repository/lock.js';
+import type { MachineIdentity } from '../repository/machine-record.js';
 import type { MachineStore, PointList } from '../repository/machine-store.js';
 import type { DiskEntry, Manifest, Point } from '../repository/manifest.js';
 import { nextSequence } from '../repository/point-order.js';
@@ -38,45 +39,54 @@ export interface BackupResult {
 export async function backup(options: BackupOptions): Promise<BackupResult> {
   const started = performance.now();
   const checked = checkBackupOptions(options);
+  await using run = new BackupRun(checked);
+  // Sources first: a mistyped URI must not leave an empty repository behind.
+  await run.connect();
   const repository =
     typeof checked.repository === 'string'
       ? await openRepository(checked.repository, { create: true })
       : checked.repository;
-  const machine = repository.machine(checked.machine);
-  await using lock = await machine.lock('backup', { create: true });
-  await machine.removeIncomplete(lock);
-  const point = await new BackupRun(checked, machine, lock).run();
-  return { machine: machine.name, point: point.manifest, elapsedMs: performance.now() - started };
+  const point = await run.store(repository.machine(checked.machine));
+  return { machine: checked.machine, point: point.manifest, elapsedMs: performance.now() - started };
 }
 
 /** One backup, from the open connections to the committed point. */
-class BackupRun {
+class BackupRun implements AsyncDisposable {
   readonly #options: CheckedOptions;
-  readonly #machine: MachineStore;
-  readonly #lock: MachineLock;
   readonly #startedAt = new Date();
   readonly #clients: NbdClient[] = [];
 
-  constructor(options: CheckedOptions, machine: MachineStore, lock: MachineLock) {
+  constructor(options: CheckedOptions) {
     this.#options = options;
-    this.#machine = machine;
-    this.#lock = lock;
   }
 
-  async run(): Promise<Point> {
+  async connect(): Promise<void> {
+    for (const disk of this.#options.disks) this.#clients.push(await connectDisk(disk, this.#options));
+  }
+
+  /** Polite on every path: a QEMU may crash when its server stops under a connected client. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#clients.map(client => client.close()));
+  }
+
+  /** Decides on the level, reads and stores all disks, and commits. */
+  async store(machine: MachineStore): Promise<Point> {
+    await using lock = await machine.lock('backup', { create: true });
     try {
-      const points = await this.#machine.listPoints();
-      const { plan, jobs } = await this.#plan(points);
-      return await this.#store(points, plan, jobs);
-    } finally {
-      // Polite on every path: a QEMU may crash when its server stops under a connected client.
-      await Promise.all(this.#clients.map(client => client.close()));
+      await machine.removeIncomplete(lock);
+      const list = await machine.listPoints();
+      const { plan, jobs } = this.#plan(list);
+      await machine.checkIdentity(this.#identity());
+      return await this.#storePoint(machine, lock, list, plan, jobs);
+    } catch (error) {
+      await lock.release();
+      await machine.removeIfEmpty();
+      throw error;
     }
   }
 
-  async #plan(list: PointList): Promise<{ plan: LevelPlan; jobs: DiskJob[] }> {
+  #plan(list: PointList): { plan: LevelPlan; jobs: DiskJob[] } {
     const { disks, level, since, fullEvery, maxChain } = this.#options;
-    for (const disk of disks) this.#clients.push(await connectDisk(disk, this.#options));
     const plan = planLevel({
       requested: level,
       points: list.points,
@@ -91,17 +101,27 @@ class BackupRun {
         bitmapName: disk.bitmap,
       })),
     });
-    await this.#machine.identify(this.#lock, {
-      id: this.#options.machineId ?? null,
-      disks: disks.map(disk => ({ name: disk.name, source: describeSource(disk.uri) })),
-    });
     const parent = list.points.find(point => point.manifest.id === plan.parent?.id)?.manifest;
     const jobs = disks.map((disk, index) => planJob(disk, this.#clients[index]!, plan.disks[index]!, parent));
     return { plan, jobs };
   }
 
-  async #store(list: PointList, plan: LevelPlan, jobs: readonly DiskJob[]): Promise<Point> {
-    await using point = await this.#machine.beginPoint(this.#lock);
+  #identity(): MachineIdentity {
+    const { machineId, disks } = this.#options;
+    return {
+      id: machineId ?? null,
+      disks: disks.map(disk => ({ name: disk.name, source: describeSource(disk.uri) })),
+    };
+  }
+
+  async #storePoint(
+    machine: MachineStore,
+    lock: MachineLock,
+    list: PointList,
+    plan: LevelPlan,
+    jobs: readonly DiskJob[],
+  ): Promise<Point> {
+    await using point = await machine.beginPoint(lock);
     await using pool = openFramePool({
       codec: this.#options.codec,
       ...(this.#options.threads !== undefined && { threads: this.#options.threads }),
@@ -114,6 +134,7 @@ class BackupRun {
     if (entries.every(entry => entry.status === 'failed')) throw allFailed(entries);
     await this.#options.confirm?.();
     if (this.#options.signal?.aborted) throw new AbortedError('backup', this.#options.signal.reason);
+    await machine.identify(lock, this.#identity());
     // Awaited here: returning the promise itself would dispose of the point before it is committed.
     return await point.commit(this.#manifest(list, plan, point.id, entries));
   }

@@ -59,6 +59,21 @@ export class MachineStore {
   }
 
   /**
+   * Checks that the guest about to be backed up is the one of this machine; writes nothing.
+   * @throws RepositoryError MACHINE_MISMATCH.
+   */
+  async checkIdentity(identity: MachineIdentity): Promise<void> {
+    const before = await this.readRecord();
+    if (before !== null) adoptIdentity(before, identity);
+  }
+
+  /** Removes the machine's folder when nothing is in it: what a first backup that failed leaves behind. */
+  async removeIfEmpty(): Promise<void> {
+    const entries = await this.#backend.list(this.name);
+    if (entries.length === 0) await this.#backend.removeFolder(this.name);
+  }
+
+  /**
    * Checks that the guest about to be backed up is the one of this machine, and writes down what is new of it.
    * @throws RepositoryError MACHINE_MISMATCH: nothing is written then.
    */
