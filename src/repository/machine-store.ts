@@ -1,4 +1,4 @@
-import { ChainError, DamagedError, NbdeltaError, RepositoryError } from '../errors.js';
+import { ChainError, DamagedError, NbdeltaError, RepositoryError, StorageError } from '../errors.js';
 import { type ChainLink, openChain } from './chain.js';
 import { encodeDocument } from './json-document.js';
 import { acquireLock, type LockOptions, type MachineLock } from './lock.js';
@@ -70,7 +70,13 @@ export class MachineStore {
   /** Removes the machine's folder when nothing is in it: what a first backup that failed leaves behind. */
   async removeIfEmpty(): Promise<void> {
     const entries = await this.#backend.list(this.name);
-    if (entries.length === 0) await this.#backend.removeFolder(this.name);
+    if (entries.length > 0) return;
+    try {
+      await this.#backend.removeFolder(this.name);
+    } catch (error) {
+      // Somebody else's backup began in it between the two calls.
+      if (!(error instanceof StorageError && error.fields['errno'] === 'ENOTEMPTY')) throw error;
+    }
   }
 
   /**
