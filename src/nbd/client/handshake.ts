@@ -21,8 +21,9 @@ import { wireFault } from '../protocol/wire-fault.js';
 import type { BytePipe } from '../transport/byte-pipe.js';
 import type { ExactReader } from './exact-reader.js';
 
-/** A server cannot keep us busy for ever with replies to one option. */
+/** A server cannot keep us busy for ever, or take our memory, with replies to one option. Bytes. */
 const MAX_REPLIES = 65536;
+const MAX_ANSWER = 1 << 24;
 
 /** One reply to an option that is not an error. */
 export interface OptionReply {
@@ -43,11 +44,13 @@ export interface OptionAnswer {
 export class Handshake {
   readonly #pipe: BytePipe;
   readonly #reader: ExactReader;
-  #noZeroes = false;
+  #noZeroes: boolean;
 
-  constructor(pipe: BytePipe, reader: ExactReader) {
+  /** @param noZeroes what was agreed on already, when a handshake goes on inside TLS. */
+  constructor(pipe: BytePipe, reader: ExactReader, noZeroes = false) {
     this.#pipe = pipe;
     this.#reader = reader;
+    this.#noZeroes = noZeroes;
   }
 
   /** Whether 124 zero bytes are left out after NBD_OPT_EXPORT_NAME. */
@@ -78,15 +81,17 @@ export class Handshake {
   async option(option: number, data?: Uint8Array): Promise<OptionAnswer> {
     await this.#send(encodeOption(option, data));
     const replies: OptionReply[] = [];
-    while (replies.length < MAX_REPLIES) {
+    let bytes = 0;
+    while (replies.length < MAX_REPLIES && bytes <= MAX_ANSWER) {
       const reply = await this.#readReply(option);
       if (reply.type === NBD_REP_ACK) return { replies, error: undefined, message: '' };
       if (reply.type >= NBD_REP_FLAG_ERROR) {
         return { replies, error: reply.type, message: printable(reply.data.toString('utf8', 0, 1024)) };
       }
       replies.push(reply);
+      bytes += reply.data.length;
     }
-    throw wireFault(`more than ${MAX_REPLIES} replies to ${OPTION_NAMES[option]}`);
+    throw wireFault(`${replies.length} replies to ${OPTION_NAMES[option]}, ${bytes} bytes, and no end`);
   }
 
   /** Sends an option whose answer has no reply header (NBD_OPT_EXPORT_NAME) and reads `length` bytes. */

@@ -182,7 +182,8 @@ async function greet(uri: NbdUri, options: SessionOptions, limit: HandshakeLimit
   const secure = await upgradeToTls(socket, credentials, plain.description, options.handshakeTimeoutMs);
   limit.pipe = secure;
   const reader = attachReader(secure);
-  return { pipe: secure, reader, handshake: new Handshake(secure, reader), fixed: true };
+  const handshake = new Handshake(secure, reader, greeted.handshake.noZeroes);
+  return { pipe: secure, reader, handshake, fixed: true };
 }
 
 function attachReader(pipe: BytePipe): ExactReader {
