@@ -110,6 +110,7 @@ export class NbdClient {
 
   /** Reads `length` bytes at `offset` into new memory. */
   async read(offset: number, length: number): Promise<Uint8Array> {
+    this.#checkRange('read', offset, length);
     const target = Buffer.alloc(length);
     await this.readInto(offset, target);
     return target;
@@ -267,14 +268,24 @@ export class NbdClient {
     run: (connection: Awaited<ReturnType<ConnectionPool['take']>>) => Promise<Result>,
   ): Promise<Result> {
     for (let attempt = 0; ; attempt++) {
+      const connection = this.#pool.peek() ?? (await this.#takeOrFail());
       try {
-        return await run(this.#pool.peek() ?? (await this.#pool.take()));
+        return await run(connection);
       } catch (error) {
         const again =
           error instanceof NbdConnectionError && error.retryable && attempt < this.#options.retries;
         if (!again || this.#options.signal?.aborted) throw this.#aborted(error);
         this.#options.onReconnect?.(error);
       }
+    }
+  }
+
+  /** Outside of the retries: opening a connection again has its own bound, and the two must not multiply. */
+  async #takeOrFail(): Promise<Awaited<ReturnType<ConnectionPool['take']>>> {
+    try {
+      return await this.#pool.take();
+    } catch (error) {
+      throw this.#aborted(error);
     }
   }
 

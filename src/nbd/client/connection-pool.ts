@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { AbortedError, NbdConnectionError, NbdeltaError } from '../../errors.js';
+import { NbdConnectionError, NbdeltaError } from '../../errors.js';
 import { NBD_FLAG_CAN_MULTI_CONN } from '../protocol/constants.js';
 import { describeAddress, type NbdUri } from '../protocol/uri.js';
 import type { ResolvedOptions } from './client-options.js';
@@ -15,7 +15,7 @@ export class ConnectionPool {
   readonly info: ExportInfo;
   readonly #uri: NbdUri;
   readonly #options: ResolvedOptions;
-  #connections: Connection[];
+  readonly #connections: Connection[];
   #growing: Promise<void> | undefined;
   #reopening: Promise<void> | undefined;
   #reopened = 0;
@@ -72,7 +72,7 @@ export class ConnectionPool {
     const safe = (this.info.flags & NBD_FLAG_CAN_MULTI_CONN) !== 0;
     while (safe && !this.#closed && this.#connections.length < this.#options.connections) {
       try {
-        this.#add(await connect(this.#uri, this.#options, this.#abortBackground.signal));
+        await this.#add(await connect(this.#uri, this.#options, this.#abortBackground.signal));
       } catch {
         // A server at its connection limit never greets: the connections that work are enough.
         return;
@@ -80,41 +80,56 @@ export class ConnectionPool {
     }
   }
 
-  #add(connection: Connection): void {
+  async #add(connection: Connection): Promise<void> {
     const difference = describeDifference(this.info, connection.info);
     if (difference) {
-      void connection.close();
+      await connection.close();
       throw new NbdConnectionError(
         'NBD_EXPORT_CHANGED',
         `export "${this.info.exportName}" at ${describeAddress(this.#uri.address)} changed: ${difference}`,
         { hint: 'the backup job was restarted in between: start the backup again' },
       );
     }
-    if (this.#closed) void connection.close();
+    if (this.#closed) await connection.close();
     else this.#connections.push(connection);
   }
 
   async #reopen(): Promise<void> {
-    this.#connections = [];
+    // A server that serves one client at a time takes a new one only when the dead one is gone.
+    await Promise.all(this.#connections.splice(0).map(dead => dead.close()));
     for (let attempt = 1; ; attempt++) {
       try {
-        this.#add(await connect(this.#uri, this.#options, this.#options.signal));
+        await this.#add(await connect(this.#uri, this.#options, this.#abortBackground.signal));
         this.#reopened++;
         return;
       } catch (error) {
+        if (this.#closed) throw closedError(this.#uri);
         const retryable = error instanceof NbdeltaError && error.retryable;
         if (!retryable || attempt >= Math.max(1, this.#options.retries)) throw error;
-        await pause(this.#options.retryDelayMs * 2 ** (attempt - 1), this.#options.signal);
+        await this.#pause(this.#options.retryDelayMs * 2 ** (attempt - 1));
       }
     }
   }
 
-  /** Leaves every connection politely. */
+  /** Ends at once when the pool is closed. */
+  async #pause(milliseconds: number): Promise<void> {
+    try {
+      await delay(milliseconds, undefined, { signal: this.#abortBackground.signal });
+    } catch {
+      throw closedError(this.#uri);
+    }
+  }
+
+  /**
+   * Leaves every connection politely. Those that are still in their handshake are gone too when this
+   * resolves: QEMU 7.2 hangs in nbd-server-stop as long as one exists.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     this.#abortBackground.abort();
     await Promise.all(this.#connections.map(connection => connection.close()));
-    await this.#growing;
+    // Whoever waits for a connection gets the error; here only its end matters.
+    await Promise.allSettled([this.#growing, this.#reopening]);
   }
 }
 
@@ -142,12 +157,4 @@ function closedError(uri: NbdUri): NbdConnectionError {
     'NBD_CONNECTION_LOST',
     `the client of ${describeAddress(uri.address)} is closed`,
   );
-}
-
-async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await delay(milliseconds, undefined, { signal });
-  } catch (cause) {
-    throw new AbortedError('reconnect', cause);
-  }
 }
