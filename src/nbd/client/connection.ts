@@ -14,6 +14,9 @@ import { decodeStatusRun, type StatusRun } from './status-run.js';
 /** A reply that is overdue by this factor ends the connection even while other replies still come. */
 const STARVATION_FACTOR = 10;
 
+/** How long a server may take to let us go. */
+const GOODBYE_MS = 1000;
+
 /**
  * One connection in the transmission phase: any number of commands in flight, matched to their replies by
  * cookie. It neither splits nor retries; {@link NbdClient} does.
@@ -188,11 +191,21 @@ export class Connection implements ReplyHandler<Command> {
   async #disconnect(failure: Error): Promise<void> {
     const request = { type: NBD_CMD_DISC, flags: 0, cookie: 0, offset: 0, length: 0 };
     const sent = this.#pipe.write([encodeRequest(request, this.info.replyMode === 'extended')]);
-    // A server that is gone cannot be left politely; the socket is dropped below all the same.
-    await sent.catch(() => this.#pipe.destroy());
-    await (this.#commands.size > 0 ? this.#pipe.destroy() : this.#pipe.end(1000));
+    // A server that is gone or does not read cannot be left politely; the socket is dropped all the same.
+    await settledWithin(GOODBYE_MS, sent);
+    await (this.#commands.size > 0 ? this.#pipe.destroy() : this.#pipe.end(GOODBYE_MS));
     this.#rejectAll(failure);
   }
+}
+
+/** Waits until a promise is settled, one way or the other, or the time is over. */
+async function settledWithin(milliseconds: number, promise: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<void>(resolve => {
+    timer = setTimeout(resolve, milliseconds);
+  });
+  await Promise.race([Promise.allSettled([promise]), patience]);
+  clearTimeout(timer);
 }
 
 /** Why a reply without an error is not complete; undefined when it is. */
