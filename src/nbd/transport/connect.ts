@@ -71,9 +71,11 @@ const CONNECT_HINTS: Readonly<Record<string, string>> = {
 
 function connectFailed(address: NbdAddress, cause: unknown): NbdConnectionError {
   const code = (cause as NodeJS.ErrnoException).code ?? '';
+  // A name with several addresses fails with one error for each of them and no words of its own.
+  const reasons = cause instanceof AggregateError ? cause.errors : [cause];
   return new NbdConnectionError(
     'NBD_CONNECT_FAILED',
-    `cannot connect to ${describeAddress(address)}: ${errorLine(cause)}`,
+    `cannot connect to ${describeAddress(address)}: ${reasons.map(errorLine).join('; ')}`,
     {
       cause,
       hint: CONNECT_HINTS[code] ?? 'check the address and that the NBD server runs',

@@ -45,6 +45,16 @@ export class SocketPipe implements BytePipe {
     else this.#early.push(Uint8Array.prototype.slice.call(bytes));
   }
 
+  /** Where the attached sink wants its next bytes; undefined without a sink, and when it can take no more. */
+  nextTarget(): Uint8Array | undefined {
+    let target: Uint8Array | undefined;
+    // Node asks from inside a read: what is thrown there would end the process, not the connection.
+    this.#guard(() => {
+      target = this.#sink?.next();
+    });
+    return target;
+  }
+
   /** `length` bytes were received into the memory that the attached sink handed out. */
   advance(length: number): void {
     this.#guard(() => this.#sink!.advance(length));
@@ -92,12 +102,10 @@ export class SocketPipe implements BytePipe {
   }
 
   async end(graceMs: number): Promise<void> {
-    if (!this.#socket.destroyed) {
-      const timer = setTimeout(() => this.#socket.destroy(), graceMs);
-      this.#socket.end();
-      await closed(this.#socket);
-      clearTimeout(timer);
-    }
+    const timer = setTimeout(() => this.#socket.destroy(), graceMs);
+    this.#socket.end();
+    await closed(this.#socket);
+    clearTimeout(timer);
   }
 
   async destroy(): Promise<void> {
@@ -129,11 +137,15 @@ export function receiveDirectly(): DirectReceiver {
     onread: {
       buffer: () => {
         const sink = pipe?.sink;
-        armed = { sink, view: sink?.next() ?? spare };
+        armed = { sink, view: pipe?.nextTarget() ?? spare };
         return armed.view;
       },
       callback: (length, buffer) => {
-        const direct = armed?.sink !== undefined && armed.sink === pipe?.sink && armed.view === buffer;
+        const direct =
+          armed?.sink !== undefined &&
+          armed.sink === pipe?.sink &&
+          armed.view !== spare &&
+          armed.view === buffer;
         if (direct) pipe?.advance(length);
         else pipe?.receive(buffer.subarray(0, length));
         return true;
