@@ -1,0 +1,53 @@
+/** What `npm run bench -- …` takes. */
+import { parseArgs } from 'node:util';
+
+const USAGE = `npm run bench [-- options]
+  --dir FOLDER    where disk, repositories and restored files go (default /dev/shm)
+  --size GIB      size of the disk; half of it has data (default 4, less when memory is short)
+  --runs N        paired runs of each comparison (default 3)
+  --only NAMES    comma-separated: codec,read,full,incremental,restore,change-map
+`;
+
+/** Comparisons by name, in the order in which they run. */
+export const SUITES = ['codec', 'read', 'full', 'incremental', 'restore', 'change-map'];
+
+function fail(line) {
+  process.stderr.write(`${line}\n\n${USAGE}`);
+  process.exit(2);
+}
+
+function wholeNumber(name, text) {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) fail(`--${name} ${text}: expected a whole number of at least 1`);
+  return value;
+}
+
+function parse(args) {
+  const string = { type: 'string' };
+  try {
+    return parseArgs({
+      args,
+      options: { dir: string, size: string, runs: string, only: string, help: { type: 'boolean' } },
+    }).values;
+  } catch (error) {
+    return fail(error.message);
+  }
+}
+
+/** Reads the command line; prints the usage and ends on anything else. `sizeGib` undefined: as much as fits. */
+export function readOptions(args) {
+  const values = parse(args);
+  if (values.help) {
+    process.stdout.write(USAGE);
+    process.exit(0);
+  }
+  const only = values.only?.split(',') ?? SUITES;
+  const unknown = only.find(name => !SUITES.includes(name));
+  if (unknown !== undefined) fail(`--only ${unknown}: expected some of ${SUITES.join(',')}`);
+  return {
+    dir: values.dir ?? '/dev/shm',
+    sizeGib: values.size === undefined ? undefined : wholeNumber('size', values.size),
+    runs: wholeNumber('runs', values.runs ?? '3'),
+    suites: SUITES.filter(name => only.includes(name)),
+  };
+}

@@ -1,0 +1,54 @@
+/** Runs whole commands, pipelines too, and says what each took. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+
+const TIME = ['/usr/bin/time', '/bin/time'].find(path => existsSync(path));
+
+/** Whether CPU time and peak memory can be measured: GNU time asks wait4() for them. */
+export const canMeasure = TIME !== undefined;
+
+function quote(text) {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** One program of a pipeline under GNU time, which writes to `report`. */
+function timed(command, report) {
+  const line = command.map(quote).join(' ');
+  return TIME ? `${TIME} -f '%U %S %M' -o ${quote(report)} ${line}` : line;
+}
+
+function readReports(reports) {
+  const sum = { cpu: 0, memory: 0 };
+  if (!TIME) return { cpu: Number.NaN, memory: Number.NaN };
+  for (const report of reports) {
+    const [user, system, kib] = readFileSync(report, 'utf8').trim().split('\n').at(-1).split(' ').map(Number);
+    sum.cpu += user + system;
+    sum.memory += kib * 1024;
+  }
+  return sum;
+}
+
+/**
+ * Runs programs as one pipeline; the last one's output goes to `output` (default: nowhere).
+ * @returns wall and cpu (user + system, all programs) in seconds, memory (sum of their peaks) in bytes.
+ * @throws when one of them fails.
+ */
+export async function runTimed(scratch, commands, output = '/dev/null') {
+  const reports = commands.map((_, index) => scratch.path(`time-${index}`));
+  const pipeline = commands.map((command, index) => timed(command, reports[index])).join(' | ');
+  const script = `set -o pipefail; ${pipeline} > ${quote(output)}`;
+  const started = performance.now();
+  // Its own process group: Ctrl-C reaches us first, and we end the whole pipeline.
+  const child = spawn('bash', ['-c', script], { stdio: ['ignore', 'inherit', 'pipe'], detached: true });
+  const kill = signal => process.kill(-child.pid, signal);
+  scratch.own({ kill: () => kill('SIGKILL'), once: (event, listener) => child.once(event, listener) });
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', text => {
+    said += text;
+  });
+  const [code] = await once(child, 'close');
+  const wall = (performance.now() - started) / 1000;
+  if (code !== 0) throw new Error(`\`${pipeline}\` ended with ${code}: ${said.trim()}`);
+  return { wall, ...readReports(reports) };
+}
