@@ -1,0 +1,32 @@
+import type { BackupDisk } from '../../operations/backup-options.js';
+
+const DISK_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+/** `DISK=URI` taken apart; `name` is undefined for a bare URI, which may have `=` in its query. */
+export function splitDiskArgument(text: string): { readonly name: string | undefined; readonly uri: string } {
+  const at = text.indexOf('=');
+  const name = text.slice(0, Math.max(at, 0));
+  return DISK_NAME.test(name) ? { name, uri: text.slice(at + 1) } : { name: undefined, uri: text };
+}
+
+/**
+ * The disks that the arguments of `backup` name. A bare URI's disk is called as its export, or `disk0`,
+ * `disk1` … by position where that cannot be a name.
+ * @param exportNameOf the export name in a URI.
+ * @param bitmap template of the bitmaps' names, `{disk}` is replaced.
+ */
+export function readDiskArguments(
+  texts: readonly string[],
+  exportNameOf: (uri: string) => string,
+  bitmap: string | undefined,
+): BackupDisk[] {
+  return texts.map((text, index) => {
+    const { name: given, uri } = splitDiskArgument(text);
+    const name = given ?? nameFromExport(exportNameOf(uri), index);
+    return { name, uri, bitmap: bitmap?.replaceAll('{disk}', name) };
+  });
+}
+
+function nameFromExport(exportName: string, index: number): string {
+  return DISK_NAME.test(exportName) ? exportName : `disk${index}`;
+}

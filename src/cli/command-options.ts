@@ -1,0 +1,21 @@
+import { type Command, Option } from 'commander';
+
+/** Adds what every command has: `--json`, `--quiet`, and where its exit codes are written down. */
+export function withCommonOptions(command: Command, examples: readonly string[]): Command {
+  const lines = examples.map(example => `  $ nbdelta ${example}`).join('\n');
+  return command
+    .option('--json', 'print the result, or the error, as one JSON document')
+    .option('-q, --quiet', 'no progress and no remarks on stderr')
+    .addHelpText('after', `\nExamples:\n${lines}\n\nExit codes: docs/exit-codes.md`);
+}
+
+/** Adds `--repo`, which may come from the environment. */
+export function withRepository(command: Command): Command {
+  return command.addOption(
+    new Option('--repo <folder>', 'the repository').env('NBDELTA_REPOSITORY').makeOptionMandatory(),
+  );
+}
+
+/** How help explains the argument that names a point. */
+export const POINT_HELP =
+  'MACHINE, or MACHINE@POINT: latest (default), an id, its unique beginning, or a time such as 2026-11-22T17:30';

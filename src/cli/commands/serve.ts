@@ -1,0 +1,94 @@
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { errorLine } from '../../errors.js';
+import type { ServedPoint, ServeOptions } from '../../operations/serve.js';
+import { parseListenAddress } from '../arguments/listen-address.js';
+import { POINT_HELP, withCommonOptions, withRepository } from '../command-options.js';
+import { formatBytes } from '../display/format.js';
+import { formatTable } from '../display/table.js';
+import type { View } from '../display/view.js';
+import { type CommandContext, type CommonOptions, runCommand } from '../run-command.js';
+
+const EXAMPLES = [
+  'serve web1 --repo /backup',
+  'serve web1@2026-11-22 --disk vda --socket /run/web1.sock',
+  'serve web1 --disk vda --listen localhost:10809   # then: qemu-img convert nbd://localhost/vda …',
+];
+
+interface Options extends CommonOptions {
+  readonly repo: string;
+  readonly disk?: string;
+  readonly socket?: string;
+  readonly listen?: ServeOptions['listen'];
+}
+
+export function addServeCommand(program: Command): void {
+  const command = program
+    .command('serve')
+    .description('serve a point read-only over NBD until Ctrl-C; nothing is restored first')
+    .argument('<point>', POINT_HELP)
+    .option('--disk <disk>', 'only this disk')
+    .option('--socket <path>', 'listen on this unix socket (default: one in a private temporary folder)')
+    .addOption(
+      new Option('--listen <host:port>', 'listen on TCP, without encryption; port 0 takes a free one')
+        .argParser(parseListenAddress)
+        .conflicts('socket'),
+    );
+  withRepository(command);
+  withCommonOptions(command, EXAMPLES).action((point: string, options: Options) =>
+    runCommand(options, async context => {
+      const { signal } = context;
+      await using place = await choosePlace(options);
+      const { serve } = await import('../../operations/serve.js');
+      await using served = await serve({
+        repository: options.repo,
+        point,
+        disk: options.disk,
+        listen: place.listen,
+        onError: error => context.note(`nbdelta: ${errorLine(error)}`),
+      });
+      await announce(context, served);
+      if (!signal.aborted) await once(signal, 'abort');
+      return undefined;
+    }),
+  );
+}
+
+interface Place extends AsyncDisposable {
+  readonly listen: ServeOptions['listen'];
+}
+
+async function choosePlace({ socket, listen }: Options): Promise<Place> {
+  const nothing = async () => undefined;
+  if (listen !== undefined) return { listen, [Symbol.asyncDispose]: nothing };
+  if (socket !== undefined) {
+    return { listen: { kind: 'unix', path: resolve(socket) }, [Symbol.asyncDispose]: nothing };
+  }
+  // mkdtemp makes it for our own user only: the socket gives away a whole disk.
+  const folder = await mkdtemp(join(tmpdir(), 'nbdelta-'));
+  return {
+    listen: { kind: 'unix', path: join(folder, 'nbd.sock') },
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+async function announce(context: CommandContext, served: ServedPoint): Promise<void> {
+  const { machine, point, disks } = served;
+  await context.print({
+    json: () => ({ machine, point, disks, pid: process.pid }),
+    text: view => formatServed(served, view),
+  });
+  context.note('serving until Ctrl-C');
+}
+
+function* formatServed({ machine, point, disks }: ServedPoint, { style }: View): Generator<string> {
+  yield `serving ${style.bold(`${machine}@${point}`)}, read-only`;
+  yield* formatTable(
+    [{ title: 'DISK' }, { title: 'SIZE', align: 'right' }, { title: 'URI' }],
+    disks.map(({ disk, size, uri }) => [style.bold(disk), formatBytes(size), uri]),
+    style,
+  );
+}

@@ -1,0 +1,83 @@
+import type { Command } from 'commander';
+import { printable } from '../../errors.js';
+import { POINT_HELP, withCommonOptions, withRepository } from '../command-options.js';
+import { formatBytes, formatDuration, formatTime } from '../display/format.js';
+import { describeSince, formatDisks, formatRatio, type PointManifest } from '../display/point-table.js';
+import { formatCard } from '../display/table.js';
+import type { View } from '../display/view.js';
+import { type CommonOptions, runCommand } from '../run-command.js';
+
+interface Options extends CommonOptions {
+  readonly repo: string;
+}
+
+interface ShownPoint {
+  readonly machine: string;
+  readonly point: PointManifest;
+  readonly manifestSha256: string;
+}
+
+export function addShowCommand(program: Command): void {
+  const command = program
+    .command('show')
+    .description('show everything about one recovery point')
+    .argument('<point>', POINT_HELP);
+  withRepository(command);
+  const examples = ['show web1 --repo /backup', 'show web1@2026-11-22 --json'];
+  withCommonOptions(command, examples).action((point: string, options: Options) =>
+    runCommand(options, async context => {
+      const { showPoint } = await import('../../operations/list-points.js');
+      const shown = await showPoint({ repository: options.repo, point });
+      await context.print({ json: () => shown, text: view => formatPoint(shown, view) });
+      return undefined;
+    }),
+  );
+}
+
+function formatPoint({ machine, point, manifestSha256 }: ShownPoint, view: View): string[] {
+  const { style } = view;
+  const { statistics, software } = point;
+  const elapsedMs = Date.parse(statistics.finishedAt) - Date.parse(statistics.startedAt);
+  const card = [
+    ['level', point.reason ? `${point.level} (${printable(point.reason.text)})` : point.level],
+    ['taken', `${formatTime(point.created)}, in ${formatDuration(Math.max(0, elapsedMs))}`],
+    ['machine id', printable(point.machine.id ?? 'none given')],
+    ['parent', point.parent?.id],
+    ['since', describeSince(point)],
+    ['checkpoint', printable(point.checkpoint ?? '') || undefined],
+    ['replaces', point.replaces],
+    ['partial', point.partial ? style.yellow('yes: not every disk is in it') : undefined],
+    ['read', formatBytes(statistics.readBytes)],
+    ['kept', `${formatBytes(statistics.dataBytes)} data, ${formatBytes(statistics.zeroBytes)} zero`],
+    ['stored', storedLine(statistics)],
+    ['warnings', point.warnings.map(warning => style.yellow(printable(warning.text)))],
+    ['software', printable(`${software.name} ${software.version}`)],
+    ['manifest', `sha256 ${manifestSha256}`],
+  ] as const;
+  return [
+    style.bold(`${machine}@${point.id}`),
+    ...formatCard(card, style).map(line => `  ${line}`),
+    '',
+    ...formatDisks(point, view),
+    ...point.disks.flatMap(disk => diskDetails(disk, view)),
+  ];
+}
+
+function storedLine({ dataBytes, storedBytes }: PointManifest['statistics']): string {
+  return `${formatBytes(storedBytes)} (${formatRatio(dataBytes, storedBytes)})`;
+}
+
+function diskDetails(disk: PointManifest['disks'][number], { style }: View): string[] {
+  const archive = disk.status === 'stored' ? disk.archive : undefined;
+  const volumes = archive?.volumes.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`);
+  const card = [
+    ['source', printable(disk.source ?? '') || undefined],
+    ['bitmap', printable(disk.bitmap ?? '') || undefined],
+    ['reason', disk.reason ? printable(disk.reason.text) : undefined],
+    ['archive', archive?.archiveId],
+    ['builds on', archive?.parentArchiveId ?? undefined],
+    ['codec', archive && `${printable(archive.codec)}, frames of ${formatBytes(archive.frameSize)}`],
+    ['volumes', volumes],
+  ] as const;
+  return ['', style.bold(disk.name), ...formatCard(card, style).map(line => `  ${line}`)];
+}

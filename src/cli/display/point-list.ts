@@ -1,0 +1,63 @@
+import { printable } from '../../errors.js';
+import type { MachineListing } from '../../operations/list-points.js';
+import { formatAge, formatBytes, formatPlural, formatTime } from './format.js';
+import type { PointManifest } from './point-table.js';
+import { formatTable } from './table.js';
+import type { View } from './view.js';
+
+const COLUMNS = [
+  { title: 'POINT' },
+  { title: 'LEVEL' },
+  { title: 'TAKEN' },
+  { title: 'AGE', align: 'right' },
+  { title: 'DISKS' },
+  { title: 'READ', align: 'right' },
+  { title: 'STORED', align: 'right' },
+  { title: 'CHECKPOINT' },
+  { title: 'PARENT' },
+  { title: '' },
+] as const;
+
+/** A machine's points, oldest first, chains shown by a branch before every point that builds on another. */
+export function formatMachine(listing: MachineListing, view: View, now = Date.now()): string[] {
+  const { style } = view;
+  const id = listing.id === null ? '' : style.dim(` (id ${printable(listing.id)})`);
+  const heading = `${style.bold(listing.machine)}${id}: ${formatPlural(listing.points.length, 'point')}`;
+  const rows = listing.points.map((point, index) =>
+    pointRow(point, listing.points[index - 1]?.id, view, now),
+  );
+  const table = rows.length > 0 ? formatTable(COLUMNS, rows, style) : [];
+  return [heading, ...[...table, ...troubles(listing, view)].map(line => `  ${line}`)];
+}
+
+function pointRow(point: PointManifest, before: string | undefined, view: View, now: number): string[] {
+  const { style, unicode } = view;
+  const branch = point.parent === null ? '' : unicode ? '└ ' : '+ ';
+  return [
+    style.dim(branch) + point.id,
+    point.level,
+    formatTime(point.created),
+    formatAge(now - Date.parse(point.created)),
+    point.disks.map(disk => disk.name).join(' '),
+    formatBytes(point.statistics.readBytes),
+    formatBytes(point.statistics.storedBytes),
+    printable(point.checkpoint ?? ''),
+    // The point just above needs no words.
+    point.parent === null || point.parent.id === before ? '' : point.parent.id,
+    style.yellow(remarks(point)),
+  ];
+}
+
+function remarks(point: PointManifest): string {
+  const failed = point.disks.filter(disk => disk.status === 'failed').map(disk => disk.name);
+  const partial = failed.length > 0 ? [`partial: ${failed.join(' ')} failed`] : [];
+  const warnings = point.warnings.length > 0 ? [formatPlural(point.warnings.length, 'warning')] : [];
+  return [...partial, ...warnings].join(', ');
+}
+
+function troubles({ unreadable, incomplete }: MachineListing, { style }: View): string[] {
+  return [
+    ...unreadable.map(({ id, message }) => style.red(`! ${id}  cannot be read: ${printable(message)}`)),
+    ...incomplete.map(id => style.yellow(`? ${printable(id)}  incomplete: a backup runs, or was cut off`)),
+  ];
+}

@@ -1,0 +1,56 @@
+import { printable } from '../../errors.js';
+import type { MachineListing } from '../../operations/list-points.js';
+import { formatBytes } from './format.js';
+import { formatTable } from './table.js';
+import type { View } from './view.js';
+
+/** A point's manifest. */
+export type PointManifest = MachineListing['points'][number];
+
+/** A table of what was read and kept of each disk of a point. */
+export function formatDisks(point: PointManifest, view: View): string[] {
+  const columns = [
+    { title: 'DISK' },
+    { title: 'LEVEL' },
+    { title: 'SIZE', align: 'right' },
+    { title: 'READ', align: 'right' },
+    { title: 'DATA', align: 'right' },
+    { title: 'ZERO', align: 'right' },
+    { title: 'STORED', align: 'right' },
+    { title: 'RATIO', align: 'right' },
+    { title: '' },
+  ] as const;
+  return formatTable(
+    columns,
+    point.disks.map(disk => diskRow(disk, view)),
+    view.style,
+  );
+}
+
+function diskRow(disk: PointManifest['disks'][number], { style }: View): string[] {
+  const head = [style.bold(disk.name), disk.level, formatBytes(disk.size), formatBytes(disk.readBytes)];
+  if (disk.status === 'failed') {
+    return [...head, '', '', '', '', style.red(`failed: ${printable(disk.error.message)}`)];
+  }
+  const { dataBytes, zeroBytes, storedBytes } = disk.archive;
+  return [
+    ...head,
+    formatBytes(dataBytes),
+    formatBytes(zeroBytes),
+    formatBytes(storedBytes),
+    formatRatio(dataBytes, storedBytes),
+  ];
+}
+
+/** How many times smaller the archive is than its data: `2.1x`. */
+export function formatRatio(dataBytes: number, storedBytes: number): string {
+  return storedBytes > 0 && dataBytes > 0 ? `${(dataBytes / storedBytes).toFixed(1)}x` : '-';
+}
+
+/** What an incremental's bitmap is known to reach back to. */
+export function describeSince({ since }: PointManifest): string | undefined {
+  const label = since.label === null ? '' : ` "${printable(since.label)}"`;
+  if (since.kind === 'none') return undefined;
+  if (since.kind === 'asserted') return `asserted by the caller${label}`;
+  return `point ${since.point ?? '?'}${label}`;
+}

@@ -1,0 +1,16 @@
+import type { ExtentKind } from '../extents/extent-list.js';
+import type { ExportMap } from './map-export.js';
+
+/** An extent as programs outside see it. Bytes. */
+export interface NamedExtent {
+  readonly offset: number;
+  readonly length: number;
+  readonly kind: keyof typeof ExtentKind;
+}
+
+const NAMES: readonly NamedExtent['kind'][] = ['data', 'zero', 'unchanged'];
+
+/** A map's extents with their kinds by name, one at a time: a disk has millions. */
+export function* namedExtents(map: ExportMap): Generator<NamedExtent, void, undefined> {
+  for (const { offset, length, kind } of map.extents()) yield { offset, length, kind: NAMES[kind]! };
+}
