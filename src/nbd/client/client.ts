@@ -1,6 +1,7 @@
-import { AbortedError, NbdConnectionError, NbdeltaError, UsageError } from '../../errors.js';
+import { AbortedError, NbdCommandError, NbdConnectionError, NbdeltaError, UsageError } from '../../errors.js';
 import {
   NBD_CMD_CACHE,
+  NBD_CMD_FLAG_DF,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
   NBD_CMD_FLUSH,
@@ -8,9 +9,11 @@ import {
   NBD_CMD_TRIM,
   NBD_CMD_WRITE,
   NBD_CMD_WRITE_ZEROES,
+  NBD_EOVERFLOW,
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_READ_ONLY,
   NBD_FLAG_SEND_CACHE,
+  NBD_FLAG_SEND_DF,
   NBD_FLAG_SEND_FLUSH,
   NBD_FLAG_SEND_FUA,
   NBD_FLAG_SEND_TRIM,
@@ -19,6 +22,7 @@ import {
 import { describeUri, type NbdUri, parseNbdUri } from '../protocol/uri.js';
 import { type ClientOptions, type ResolvedOptions, resolveOptions } from './client-options.js';
 import type { CommandRequest } from './command.js';
+import type { Connection } from './connection.js';
 import { ConnectionPool } from './connection-pool.js';
 import type { ExportInfo } from './negotiate.js';
 import { alignOutward, splitRange } from './request-ranges.js';
@@ -140,7 +144,14 @@ export class NbdClient {
 
   #readOnce(offset: number, target: Uint8Array): Promise<void> {
     if (target.byteLength === 0) return Promise.resolve();
-    return this.#retrying({ type: NBD_CMD_READ, offset, length: target.byteLength, target });
+    const request = { type: NBD_CMD_READ, offset, length: target.byteLength, target };
+    return this.#retry((connection, attempt) =>
+      attempt > 0 && this.#canReadWhole ? readWhole(connection, request) : connection.run(request),
+    );
+  }
+
+  get #canReadWhole(): boolean {
+    return this.#has(NBD_FLAG_SEND_DF) && this.info.replyMode !== 'simple';
   }
 
   async #readUnaligned(offset: number, target: Uint8Array, minimum: number): Promise<void> {
@@ -259,18 +270,12 @@ export class NbdClient {
     }
   }
 
-  #retrying(request: CommandRequest): Promise<void> {
-    return this.#retry(connection => connection.run(request));
-  }
-
   /** The one place that retries: only commands that change nothing, only errors of the connection, bounded. */
-  async #retry<Result>(
-    run: (connection: Awaited<ReturnType<ConnectionPool['take']>>) => Promise<Result>,
-  ): Promise<Result> {
+  async #retry<Result>(run: (connection: Connection, attempt: number) => Promise<Result>): Promise<Result> {
     for (let attempt = 0; ; attempt++) {
       const connection = this.#pool.peek() ?? (await this.#takeOrFail());
       try {
-        return await run(connection);
+        return await run(connection, attempt);
       } catch (error) {
         const again =
           error instanceof NbdConnectionError && error.retryable && attempt < this.#options.retries;
@@ -281,7 +286,7 @@ export class NbdClient {
   }
 
   /** Outside of the retries: opening a connection again has its own bound, and the two must not multiply. */
-  async #takeOrFail(): Promise<Awaited<ReturnType<ConnectionPool['take']>>> {
+  async #takeOrFail(): Promise<Connection> {
     try {
       return await this.#pool.take();
     } catch (error) {
@@ -302,6 +307,21 @@ export class NbdClient {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+}
+
+/**
+ * Reads again what a connection died under, in one chunk (NBD_CMD_FLAG_DF). QEMU (seen: 7.2 and 10.0) answers a
+ * read that its storage fails by closing the connection, for all its commands; only a read that must not be
+ * fragmented gets the storage's error. Without this, one bad sector takes every read beside it down too.
+ */
+async function readWhole(connection: Connection, request: CommandRequest): Promise<void> {
+  try {
+    await connection.run({ ...request, flags: NBD_CMD_FLAG_DF });
+  } catch (error) {
+    // Above 64 KiB a server may say that it would have to fragment.
+    if (!(error instanceof NbdCommandError) || error.errno !== NBD_EOVERFLOW) throw error;
+    await connection.run(request);
   }
 }
 
