@@ -17,6 +17,8 @@ export interface QemuNbdOptions {
   readonly transport?: 'unix' | 'tcp';
   readonly tls?: ServerTls;
   readonly extra?: readonly string[];
+  /** `qemu-nbd` by default. */
+  readonly program?: string;
 }
 
 function tlsArguments(tls: ServerTls | undefined): string[] {
@@ -51,6 +53,8 @@ export function startQemuNbd(options: QemuNbdOptions): Promise<NbdServerHandle> 
     tls: options.tls !== undefined,
     ...(options.transport === undefined ? {} : { transport: options.transport }),
     start: address =>
-      startProcess('qemu-nbd', qemuNbdArguments(options, address), { ready: addressAccepts(address) }),
+      startProcess(options.program ?? 'qemu-nbd', qemuNbdArguments(options, address), {
+        ready: addressAccepts(address),
+      }),
   });
 }
