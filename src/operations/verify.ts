@@ -121,20 +121,33 @@ class VerifyRun {
     const stored = new BufferSlots(FRAMES_IN_FLIGHT, capacity.stored);
     const raw = new BufferSlots(FRAMES_IN_FLIGHT, capacity.raw);
     const { count } = chain.archives[0]!.frames;
+    const total = chain.links[0]!.disk.archive.dataBytes;
+    const before = this.#counts.bytes;
     const running = new Set<Promise<void>>();
+    const failures: unknown[] = [];
     const limit = this.#problems.length + MAX_PROBLEMS;
     for (let frame = 0; frame < count && this.#problems.length < limit; frame++) {
-      this.#checkSignal();
+      if (failures.length > 0 || this.#options.signal?.aborted) break;
       const buffers = { stored: await stored.acquire(), raw: await raw.acquire() };
-      const work = this.#checkFrame(machine, chain, frame, buffers).finally(() => {
-        stored.release(buffers.stored);
-        raw.release(buffers.raw);
-        running.delete(work);
-        this.#options.onProgress?.({ phase: 'data', disk: chain.disk, done: frame + 1, total: count });
-      });
+      // A failure waits here until nothing is under way: the archive and the pool are closed after that.
+      const work = this.#checkFrame(machine, chain, frame, buffers)
+        .finally(() => {
+          stored.release(buffers.stored);
+          raw.release(buffers.raw);
+          running.delete(work);
+          this.#options.onProgress?.({
+            phase: 'data',
+            disk: chain.disk,
+            done: this.#counts.bytes - before,
+            total,
+          });
+        })
+        .catch(error => void failures.push(error));
       running.add(work);
     }
     await Promise.all(running);
+    if (failures.length > 0) throw failures[0];
+    this.#checkSignal();
   }
 
   async #checkFrame(
@@ -144,7 +157,9 @@ class VerifyRun {
     buffers: { stored: ArrayBuffer; raw: ArrayBuffer },
   ): Promise<void> {
     try {
-      this.#counts.bytes += await loadFrame(chain, 0, frame, buffers, this.#pool);
+      // Not `+= await`: that adds to what the count was before the wait, and frames overlap in time.
+      const bytes = await loadFrame(chain, 0, frame, buffers, this.#pool);
+      this.#counts.bytes += bytes;
       this.#counts.frames++;
     } catch (error) {
       this.#report(machine, chain.point, chain.disk, error);
