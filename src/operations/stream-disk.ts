@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 import { ChainReader } from '../chain/chain-reader.js';
 import type { OpenChain } from '../chain/open-chain.js';
@@ -24,10 +23,7 @@ export interface StreamDiskOptions {
 export async function streamDisk(options: StreamDiskOptions): Promise<void> {
   const { chain, output, pool } = options;
   const reader = new ChainReader(chain, { pool });
-  const failed = new Promise<never>((_, reject) => {
-    output.once('error', cause => reject(streamFailed(cause)));
-  });
-  failed.catch(() => undefined);
+  const watch = watchOutput(output, options.signal);
   const pending: Promise<Uint8Array>[] = [];
   let asked = 0;
   let done = 0;
@@ -40,11 +36,40 @@ export async function streamDisk(options: StreamDiskOptions): Promise<void> {
       pending.push(step);
     }
     const bytes = await pending.shift()!;
-    if (!output.write(bytes)) await Promise.race([once(output, 'drain'), failed]);
+    if (!output.write(bytes)) await Promise.race([drained(output), watch.failed]);
     done += bytes.byteLength;
     options.onProgress?.(done);
   }
-  await Promise.race([flushed(output), failed]);
+  await Promise.race([flushed(output), watch.failed]);
+  watch.stop();
+}
+
+interface OutputWatch {
+  /** Rejects when the output broke or was closed, or on the signal: also while a reader takes nothing. */
+  readonly failed: Promise<never>;
+  stop(): void;
+}
+
+function watchOutput(output: Writable, signal: AbortSignal | undefined): OutputWatch {
+  let fail: (error: unknown) => void = () => undefined;
+  const failed = new Promise<never>((_, reject) => {
+    fail = reject;
+  });
+  failed.catch(() => undefined);
+  const onError = (cause: Error) => fail(streamFailed(cause));
+  const onClose = () => fail(streamFailed(new Error('nobody reads it any more')));
+  const onAbort = () => fail(new AbortedError('restore', signal?.reason));
+  output.once('error', onError).once('close', onClose);
+  signal?.addEventListener('abort', onAbort, { once: true });
+  const stop = () => {
+    output.off('error', onError).off('close', onClose);
+    signal?.removeEventListener('abort', onAbort);
+  };
+  return { failed, stop };
+}
+
+function drained(output: Writable): Promise<void> {
+  return new Promise(resolve => output.once('drain', resolve));
 }
 
 async function readStep(reader: ChainReader, offset: number): Promise<Uint8Array> {
