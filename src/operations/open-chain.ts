@@ -3,6 +3,7 @@ import { openChainArchives } from '../chain/open-chain.js';
 import { zeroRanges } from '../chain/zero-ranges.js';
 import { parseCodec } from '../codec/codec-spec.js';
 import { openFramePool } from '../codec/frame-pool.js';
+import { UsageError } from '../errors.js';
 import type { Range } from '../extents/extent-list.js';
 import { openRepository, type Repository } from '../repository/repository.js';
 
@@ -27,7 +28,7 @@ export interface ChainHandle extends AsyncDisposable {
   readonly points: readonly string[];
   /** Ranges that read as zero. */
   zeroRanges(): Iterable<Range>;
-  /** `length` verified bytes from `offset` on. @throws DamagedError: never bytes that do not match. */
+  /** `length` verified bytes from `offset` on. @throws UsageError; DamagedError: never bytes that do not match. */
   read(offset: number, length: number): Promise<Uint8Array>;
   close(): Promise<void>;
 }
@@ -56,6 +57,7 @@ export async function openChain(options: OpenChainOptions): Promise<ChainHandle>
     points: links.map(link => link.point.id),
     zeroRanges: () => zeroRanges(chain),
     read: async (offset, length) => {
+      checkRange(offset, length, chain.size);
       const bytes = new Uint8Array(length);
       await reader.readInto(offset, bytes);
       return bytes;
@@ -63,4 +65,12 @@ export async function openChain(options: OpenChainOptions): Promise<ChainHandle>
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** Before memory is taken for the range. */
+function checkRange(offset: number, length: number, size: number): void {
+  const makesSense =
+    Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0;
+  if (makesSense && offset + length <= size) return;
+  throw new UsageError(`read ${offset}+${length} lies outside a disk of ${size} bytes`);
 }
