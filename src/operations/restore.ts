@@ -4,13 +4,14 @@ import { type OpenChain, openChainArchives } from '../chain/open-chain.js';
 import { zeroRanges } from '../chain/zero-ranges.js';
 import { parseCodec } from '../codec/codec-spec.js';
 import { type FramePool, openFramePool } from '../codec/frame-pool.js';
-import { UsageError } from '../errors.js';
+import { errorLine, NbdeltaError, toNbdeltaError, UsageError } from '../errors.js';
 import { openRepository, type Repository, type ResolvedPoint } from '../repository/repository.js';
 import { isNbdUri, openTarget, type TargetFormat } from './open-target.js';
 import type { ProgressListener } from './progress.js';
 import { restoreDisk } from './restore-disk.js';
 import { streamDisk } from './stream-disk.js';
 import { makeTargetFolder } from './targets/new-file.js';
+import type { RestoreTarget } from './targets/restore-target.js';
 
 export interface RestoreOptions {
   readonly repository: string | Repository;
@@ -141,10 +142,21 @@ async function restoreOne(
     options.onProgress?.({ phase: 'finish', disk: chain.disk, done: total, total });
     await target.finish();
   } catch (error) {
-    await target.abort();
-    throw error;
+    throw await giveUp(target, error);
   }
   return { ...result, target: target.description };
+}
+
+/** The error to end with: what went wrong first. A clean-up that fails as well is told, but hides nothing. */
+async function giveUp(target: RestoreTarget, error: unknown): Promise<unknown> {
+  try {
+    await target.abort();
+    return error;
+  } catch (second) {
+    const { code, message, hint, fields } = toNbdeltaError(error);
+    const options = { cause: error, fields, ...(hint !== undefined && { hint }) };
+    return new NbdeltaError(code, `${message}; then, cleaning up: ${errorLine(second)}`, options);
+  }
 }
 
 function report(options: RestoreOptions, { disk }: OpenChain, total: number) {

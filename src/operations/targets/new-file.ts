@@ -36,9 +36,18 @@ export async function planNewFile(path: string, force: boolean): Promise<NewFile
   const existing = await lstat(path).catch(nullWhenMissing(path));
   if (!existing) return claim({ path, partialPath: `${path}${SUFFIX}`, replaces: undefined }, force);
   if (!force) throw exists(path, 'exists already', '--force replaces it');
-  const resolved = existing.isSymbolicLink() ? await realpath(path) : path;
+  const resolved = existing.isSymbolicLink() ? await follow(path) : path;
   const { uid, gid, mode } = await lstat(resolved);
   return claim({ path: resolved, partialPath: `${resolved}${SUFFIX}`, replaces: { uid, gid, mode } }, force);
+}
+
+/** Where a link leads. One that leads nowhere is not a place to put a disk: its maker meant another one. */
+async function follow(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (cause) {
+    throw targetFailed('follow link', path, cause);
+  }
 }
 
 async function claim(file: NewFile, force: boolean): Promise<NewFile> {
@@ -116,7 +125,7 @@ const HINTS: Readonly<Record<string, string>> = {
   EDQUOT: 'the quota is used up',
   EACCES: 'no permission: run as the owner of the folder or as root',
   EPERM: 'no permission: run as the owner of the folder or as root',
-  ENOENT: 'the folder does not exist: make it first',
+  ENOENT: 'the folder, or what the link leads to, does not exist: make it first',
   EROFS: 'the file system is read-only',
   EBUSY: 'it is in use: unmount it and stop whoever has it open',
   EFBIG: 'the file system cannot hold a file of this size',
