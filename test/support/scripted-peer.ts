@@ -17,6 +17,9 @@ export interface SentRequest {
   readonly data: Buffer;
 }
 
+/** The client hung up although the script expected more of it. */
+export class ClientGone extends Error {}
+
 /** The server's end of one connection, byte by byte. */
 export class ScriptedPeer {
   readonly socket: Socket;
@@ -62,7 +65,7 @@ export class ScriptedPeer {
   /** The next `length` bytes; throws when the client hangs up before. */
   async take(length: number): Promise<Buffer> {
     while (this.#received.length < length) {
-      if (this.#gone) throw new Error(`the client hung up, ${length} more bytes were expected`);
+      if (this.#gone) throw new ClientGone(`the client hung up, ${length} more bytes were expected`);
       await this.#change();
     }
     const taken = Buffer.from(this.#received.subarray(0, length));

@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { type NbdAddress, nbdUri } from './nbd-server-handle.js';
-import { ScriptedPeer } from './scripted-peer.js';
+import { ClientGone, ScriptedPeer } from './scripted-peer.js';
 import { tempFolder } from './temp-folder.js';
 
 /** What the server does on one connection; `index` counts connections from 0. The connection ends with it. */
@@ -47,7 +47,7 @@ export async function startScriptedServer(
       await script(peer, accepted++);
       peer.end();
     } catch (error) {
-      if (!peer.isGone) failures.push(error);
+      if (!(error instanceof ClientGone)) failures.push(error);
       socket.destroy();
     }
   });

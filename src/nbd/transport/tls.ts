@@ -67,7 +67,7 @@ async function readPsk(tls: NbdTls): Promise<TlsCredentials> {
   return {
     pskCallback: () => ({ identity: wanted!, psk: Buffer.from(found[2]!, 'hex') }),
     ciphers: PSK_CIPHERS,
-    // The shared key is the proof of identity; there is no certificate to check.
+    // The shared key is the proof of identity; `checkKeyUsed` demands it.
     checkServerIdentity: () => undefined,
   };
 }
@@ -90,6 +90,7 @@ export async function upgradeToTls(
   });
   try {
     await secured(secure, timeoutMs);
+    if (credentials.pskCallback) checkKeyUsed(secure);
   } catch (cause) {
     secure.destroy();
     throw tlsFailed(description, cause);
@@ -110,6 +111,18 @@ function secured(secure: TLSSocket, timeoutMs: number): Promise<void> {
     secure.on('error', error => settle(() => reject(error)));
     secure.once('close', () => settle(() => reject(new Error('the server closed the connection'))));
   });
+}
+
+/**
+ * With TLS 1.3 a server is free to ignore the key that we offer and show a certificate instead, which nobody
+ * verifies: whoever sits in the middle could. Only a session that grew out of the key proves anything.
+ */
+function checkKeyUsed(secure: TLSSocket): void {
+  const cipher = secure.getCipher().name;
+  const used = secure.getProtocol() === 'TLSv1.3' ? secure.isSessionReused() : /(^|-)PSK-/.test(cipher);
+  if (!used || secure.getPeerX509Certificate() !== undefined) {
+    throw new Error('the server did not prove that it has the pre-shared key');
+  }
 }
 
 function tlsFailed(description: string, cause: unknown): NbdNegotiationError {
