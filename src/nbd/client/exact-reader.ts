@@ -12,6 +12,12 @@ export class ExactReader implements ByteSink {
   #end = 0;
   #waiting: { length: number; resolve(bytes: Buffer): void; reject(error: Error): void } | undefined;
   #failure: Error | undefined;
+  #received = 0;
+
+  /** Bytes that have arrived so far. */
+  get received(): number {
+    return this.#received;
+  }
 
   next(): Uint8Array {
     if (this.#end === CAPACITY) {
@@ -25,6 +31,7 @@ export class ExactReader implements ByteSink {
 
   advance(length: number): void {
     this.#end += length;
+    this.#received += length;
     this.#settle();
   }
 

@@ -108,7 +108,7 @@ async function withHandshake<Result>(
     return await use(await greet(uri, options, limit));
   } catch (error) {
     await limit.pipe?.destroy();
-    throw limit.reason ?? withServer(error, uri);
+    throw limit.reason ?? withServer(limit.refusedInsideTls(error), uri);
   } finally {
     limit.end();
   }
@@ -117,6 +117,8 @@ async function withHandshake<Result>(
 /** Ends a handshake that takes too long or is not wanted any more, by dropping its connection. */
 class HandshakeLimit {
   pipe: BytePipe | undefined;
+  /** Reads what comes over TLS. */
+  secureReader: ExactReader | undefined;
   reason: Error | undefined;
   readonly #timer: NodeJS.Timeout;
   readonly #signal: AbortSignal | undefined;
@@ -131,6 +133,24 @@ class HandshakeLimit {
   #stop(reason: Error): void {
     this.reason ??= reason;
     void this.pipe?.destroy();
+  }
+
+  /**
+   * With TLS 1.3 our side is ready before the server has looked at our certificate: when it does not like it,
+   * the end of the connection is the first thing that comes.
+   */
+  refusedInsideTls(error: unknown): unknown {
+    const lost = error instanceof NbdConnectionError && error.code === 'NBD_CONNECTION_LOST';
+    if (!lost || !this.pipe || this.secureReader?.received !== 0) return error;
+    return new NbdNegotiationError(
+      'NBD_TLS_FAILED',
+      `${this.pipe.description}: the server ended the connection right after the TLS handshake: ${error.message}`,
+      {
+        cause: error,
+        hint: 'it may want a client certificate that it trusts: client-cert.pem and client-key.pem in tls-certificates',
+        retryable: true,
+      },
+    );
   }
 
   end(): void {
@@ -182,6 +202,7 @@ async function greet(uri: NbdUri, options: SessionOptions, limit: HandshakeLimit
   const secure = await upgradeToTls(socket, credentials, plain.description, options.handshakeTimeoutMs);
   limit.pipe = secure;
   const reader = attachReader(secure);
+  limit.secureReader = reader;
   const handshake = new Handshake(secure, reader, greeted.handshake.noZeroes);
   return { pipe: secure, reader, handshake, fixed: true };
 }
