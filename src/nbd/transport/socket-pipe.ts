@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { type ByteSink, feed } from '../protocol/byte-sink.js';
 import type { BytePipe } from './byte-pipe.js';
@@ -114,8 +113,12 @@ export class SocketPipe implements BytePipe {
   }
 }
 
-async function closed(socket: Socket): Promise<void> {
-  if (!socket.closed) await once(socket, 'close');
+/** Not `events.once`: that rejects on 'error', and a connection that is reset while it closes is closed. */
+function closed(socket: Socket): Promise<void> {
+  return new Promise(resolve => {
+    if (socket.closed) resolve();
+    else socket.once('close', () => resolve());
+  });
 }
 
 /** What `onread` needs to let a socket receive straight into the memory of a pipe's sink. */
