@@ -33,14 +33,15 @@ export class ChainSource {
     if (context !== ALLOCATION) throw new UsageError(`unknown meta context "${context}"`);
     const extents: { length: number; status: number }[] = [];
     const end = Math.min(offset + length, this.size);
+    let start = offset;
     for (const { until, status } of this.#runs(offset)) {
       const stop = Math.min(until, end);
       const last = extents.at(-1);
-      const start = extents.reduce((sum, extent) => sum + extent.length, offset);
       if (stop <= start) continue;
       if (last?.status === status) last.length += stop - start;
       else if (extents.length === maxExtents) break;
       else extents.push({ length: stop - start, status });
+      start = stop;
       if (stop === end) break;
     }
     return extents;
