@@ -1,4 +1,4 @@
-import { NbdNegotiationError } from '../../errors.js';
+import { NbdNegotiationError, printable } from '../../errors.js';
 import {
   NBD_DEFAULT_MAX_PAYLOAD,
   NBD_INFO_BLOCK_SIZE,
@@ -63,6 +63,9 @@ export interface ListedExport {
   readonly name: string;
   readonly description: string;
 }
+
+/** Exports that an error names. */
+const MAX_NAMED = 8;
 
 /** "Size constraints": without an advertisement a careful client keeps to 1 / 4096 / 32 MiB. */
 const DEFAULT_BLOCK_SIZE: BlockSize = { minimum: 1, preferred: 4096, maximum: NBD_DEFAULT_MAX_PAYLOAD };
@@ -157,7 +160,23 @@ export async function enterTransmission(
       hint: 'do not turn extended headers off',
     });
   }
-  throw optionRefused(NBD_OPT_GO, answer, plan.exportName, server);
+  const refused = optionRefused(NBD_OPT_GO, answer, plan.exportName, server);
+  throw refused.code === 'NBD_EXPORT_UNKNOWN' ? await namingOthers(refused, handshake) : refused;
+}
+
+/** The same error with a hint that names the exports there are; a server may refuse to list them, or hang up. */
+async function namingOthers(
+  refused: NbdNegotiationError,
+  handshake: Handshake,
+): Promise<NbdNegotiationError> {
+  const exports = await listExports(handshake).catch(() => undefined);
+  if (!exports || exports.length === 0) return refused;
+  const names = exports.slice(0, MAX_NAMED).map(({ name }) => JSON.stringify(printable(name)));
+  const more = exports.length > names.length ? ` and ${exports.length - names.length} more` : '';
+  return new NbdNegotiationError(refused.code, refused.message, {
+    hint: `it offers ${names.join(', ')}${more}`,
+    fields: { ...refused.fields, exports: names },
+  });
 }
 
 type ExportFacts = Omit<ExportInfo, 'replyMode' | 'contexts'>;
