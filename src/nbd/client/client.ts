@@ -59,6 +59,9 @@ export class NbdClient {
   readonly #options: ResolvedOptions;
   readonly #pool: ConnectionPool;
   readonly #onAbort = () => void this.close();
+  /** Writes so far, and how many reconnects there had been at the first one that no flush covers. */
+  #writes = 0;
+  #unflushedSince: number | undefined;
 
   /** @internal Use {@link connectNbd}. */
   constructor(uri: NbdUri, options: ResolvedOptions, pool: ConnectionPool) {
@@ -223,9 +226,27 @@ export class NbdClient {
     await this.#overRange(NBD_CMD_CACHE, offset, length, 0);
   }
 
-  /** Everything written so far is on stable storage when this resolves. A server without flush needs none. */
+  /**
+   * Everything written so far is on stable storage when this resolves. A server without flush needs none.
+   * @throws NbdConnectionError (NBD_CONNECTION_LOST), from then on always, when the connection was replaced
+   *   since an unflushed write: a server that died may have lost what it had acknowledged.
+   */
   async flush(): Promise<void> {
+    const writes = this.#writes;
     if (this.#has(NBD_FLAG_SEND_FLUSH)) await this.#once({ type: NBD_CMD_FLUSH, offset: 0, length: 0 });
+    if (this.#unflushedSince !== undefined && this.#unflushedSince !== this.reconnects) {
+      throw new NbdConnectionError(
+        'NBD_CONNECTION_LOST',
+        `${describeUri(this.uri)}: the connection was lost between a write and the flush that would have kept it`,
+        { hint: 'what was written may be lost although the server acknowledged it: write all of it again' },
+      );
+    }
+    if (writes === this.#writes) this.#unflushedSince = undefined;
+  }
+
+  #expectFlush(): void {
+    this.#writes++;
+    this.#unflushedSince ??= this.reconnects;
   }
 
   async #overRange(type: number, offset: number, length: number, flags: number): Promise<void> {
@@ -264,6 +285,7 @@ export class NbdClient {
   async #once(request: CommandRequest): Promise<void> {
     try {
       const connection = await this.#pool.take();
+      if (needsFlush(request)) this.#expectFlush();
       await connection.run(request);
     } catch (error) {
       throw this.#aborted(error);
@@ -323,6 +345,12 @@ async function readWhole(connection: Connection, request: CommandRequest): Promi
     if (!(error instanceof NbdCommandError) || error.errno !== NBD_EOVERFLOW) throw error;
     await connection.run(request);
   }
+}
+
+/** Whether a command changes the export and a flush has to follow; with FUA it does not. */
+function needsFlush({ type, flags = 0 }: CommandRequest): boolean {
+  const changes = type === NBD_CMD_WRITE || type === NBD_CMD_WRITE_ZEROES || type === NBD_CMD_TRIM;
+  return changes && (flags & NBD_CMD_FLAG_FUA) === 0;
 }
 
 /** Waits for all, then fails with the first error: memory of a failed part must not be in use any more. */
