@@ -1,5 +1,5 @@
 import { type FramePool, openFramePool } from '../codec/frame-pool.js';
-import { AbortedError, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
+import { AbortedError, type ErrorCode, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
 import type { ExtentList } from '../extents/extent-list.js';
 import type { NbdClient } from '../nbd/client/client.js';
 import { type LevelPlan, planLevel } from '../repository/level.js';
@@ -163,13 +163,13 @@ class BackupRun implements AsyncDisposable {
     return { ...describeDisk(job), status: 'failed', readBytes: 0, error };
   }
 
-  /** With `allowPartial` a failed disk becomes a value; a stop on request or a defect of ours never does. */
+  /** With `allowPartial` a disk whose export failed becomes a value; what is wrong with us or the repository does not. */
   async #tolerating<Result>(job: DiskJob, work: () => Promise<Result>): Promise<Result | NbdeltaError> {
     try {
       return await work();
     } catch (error) {
       const known = withDisk(error, job.disk.name);
-      if (!this.#options.allowPartial || ['ABORTED', 'INTERNAL'].includes(known.code)) throw known;
+      if (!this.#options.allowPartial || !known.code.startsWith('NBD_')) throw known;
       return known;
     }
   }
@@ -244,7 +244,8 @@ function withDisk(error: unknown, disk: string): NbdeltaError {
 function allFailed(entries: readonly DiskEntry[]): NbdeltaError {
   const first = entries.find(entry => entry.status === 'failed');
   const said = first ? `: ${first.error.message}` : '';
-  return new NbdeltaError('NBD_COMMAND_FAILED', `every disk failed${said}`, {
+  const code = (first?.error.code ?? 'NBD_COMMAND_FAILED') as ErrorCode;
+  return new NbdeltaError(code, `every disk failed${said}`, {
     hint: 'nothing was committed; see the first error',
   });
 }
