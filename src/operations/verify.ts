@@ -1,13 +1,14 @@
 import { frameCapacity, loadFrame } from '../chain/load-frame.js';
-import { type OpenChain, openChainArchives } from '../chain/open-chain.js';
+import { nameLink, type OpenChain, openChainArchives } from '../chain/open-chain.js';
 import { parseCodec } from '../codec/codec-spec.js';
 import { type FramePool, openFramePool } from '../codec/frame-pool.js';
 import { AbortedError, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
 import type { ChainLink } from '../repository/chain.js';
 import type { MachineStore, PointList } from '../repository/machine-store.js';
-import type { Point } from '../repository/manifest.js';
+import type { Manifest, Point } from '../repository/manifest.js';
 import { openRepository, type Repository } from '../repository/repository.js';
 import { BufferSlots } from './buffer-slots.js';
+import { checkHeader, checkLayout } from './check-layout.js';
 import type { ProgressListener } from './progress.js';
 
 const FRAMES_IN_FLIGHT = 16;
@@ -101,7 +102,7 @@ class VerifyRun {
     this.#counts.points++;
     for (const disk of point.manifest.disks) {
       if (disk.status !== 'stored') continue;
-      await this.#guard(machine, point, disk.name, async () => {
+      await this.#guard(machine, point.manifest, disk.name, async () => {
         const links = await machine.openChain(list.points, point.manifest.id, disk.name);
         await this.#checkArchive(machine, links[links.length - 1]!);
       });
@@ -112,6 +113,7 @@ class VerifyRun {
   async #checkArchive(machine: MachineStore, link: ChainLink): Promise<void> {
     await using chain = await openChainArchives(machine, [link]);
     await chain.archives[0]!.checkVolumes();
+    await this.#guard(machine, link.point, link.disk.name, () => checkVolumeFiles(machine, chain));
     this.#counts.archives++;
     await this.#checkFrames(machine, chain);
   }
@@ -166,11 +168,16 @@ class VerifyRun {
     }
   }
 
-  async #guard(machine: MachineStore, point: Point, disk: string, work: () => Promise<void>): Promise<void> {
+  async #guard(
+    machine: MachineStore,
+    point: Manifest,
+    disk: string,
+    work: () => Promise<void>,
+  ): Promise<void> {
     try {
       await work();
     } catch (error) {
-      this.#report(machine, point.manifest.id, disk, error);
+      this.#report(machine, point.id, disk, error);
     }
   }
 
@@ -187,10 +194,19 @@ class VerifyRun {
   }
 }
 
-/** The error that a failed verification ends with. */
-export function verifyFailed(result: VerifyResult): NbdeltaError {
-  const count = result.problems.length;
-  return new NbdeltaError('DATA_DAMAGED', `${count} problem${count === 1 ? '' : 's'} found`, {
-    hint: 'bring the named files back from a copy of the repository; points that do not build on them can be restored',
-  });
+/** Headers, tar and pack tables of the one archive of `chain`. */
+async function checkVolumeFiles(machine: MachineStore, chain: OpenChain): Promise<void> {
+  const { point, disk } = chain.links[0]!;
+  const archive = chain.archives[0]!;
+  for (const [index, { name }] of disk.archive.volumes.entries()) {
+    const reader = await machine.openVolume(point.id, name);
+    try {
+      checkHeader(await archive.header(index + 1), disk);
+      await checkLayout(reader, index + 1, archive);
+    } catch (error) {
+      throw nameLink(error, machine.name, point.id, disk.name);
+    } finally {
+      await reader.close();
+    }
+  }
 }

@@ -20,7 +20,7 @@ export interface ServerRequest {
 }
 
 /**
- * Decodes a request's header (layout: `request.ts`). Unlike `decodeRequest` it takes any offset: one beyond
+ * Decodes a request's header (layout: `request.ts`). It takes any offset: one beyond
  * every export is a request to refuse, not a broken stream. It keeps `header`: give it bytes of its own.
  * @throws NbdConnectionError (NBD_PROTOCOL) on a wrong magic: the stream is out of step.
  */

@@ -4,7 +4,7 @@ import {
   NBD_EXTENDED_REQUEST_MAGIC,
   NBD_REQUEST_MAGIC,
 } from './constants.js';
-import { asBuffer, readUInt64, wireFault, writeUInt64 } from './wire-fault.js';
+import { writeUInt64 } from './wire-fault.js';
 
 /** A request of the transmission phase ("Request message"). Offsets and lengths in bytes. */
 export interface NbdRequest {
@@ -27,9 +27,6 @@ export interface NbdRequest {
 export const REQUEST_HEADER = 28;
 export const EXTENDED_REQUEST_HEADER = 32;
 
-/** Largest length of a compact request. */
-export const MAX_COMPACT_LENGTH = 0xffffffff;
-
 /** Encodes a request's header; a WRITE's data follows it on the wire. */
 export function encodeRequest(request: NbdRequest, extended: boolean): Buffer {
   const header = Buffer.allocUnsafe(extended ? EXTENDED_REQUEST_HEADER : REQUEST_HEADER);
@@ -42,24 +39,4 @@ export function encodeRequest(request: NbdRequest, extended: boolean): Buffer {
   if (extended) writeUInt64(header, request.length, 24);
   else header.writeUInt32BE(request.length, 24);
   return header;
-}
-
-/**
- * Decodes a request's header (server side). The cookie is opaque and may use all 64 bits: take it from
- * bytes 8-16 of the header, not from here.
- * @throws NbdConnectionError (NBD_PROTOCOL) on a wrong magic, or an offset or length above 2^53-1.
- */
-export function decodeRequest(bytes: Uint8Array, extended: boolean): Omit<NbdRequest, 'cookie'> {
-  const header = asBuffer(bytes);
-  const magic = header.readUInt32BE(0);
-  const expected = extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC;
-  if (magic !== expected) {
-    throw wireFault(`request magic is 0x${magic.toString(16)}, expected 0x${expected.toString(16)}`);
-  }
-  return {
-    flags: header.readUInt16BE(4),
-    type: header.readUInt16BE(6),
-    offset: readUInt64(header, 16, 'request offset'),
-    length: extended ? readUInt64(header, 24, 'request length') : header.readUInt32BE(24),
-  };
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { decodeRequest, encodeRequest } from '#nbdelta/nbd/protocol/request.js';
+import { encodeRequest } from '#nbdelta/nbd/protocol/request.js';
+import { decodeServerRequest } from '#nbdelta/nbd/protocol/request-decode.js';
 import { readUInt64, writeUInt64 } from '#nbdelta/nbd/protocol/wire-fault.js';
 import { wire } from '../../../support/wire-bytes.js';
 
@@ -75,13 +76,13 @@ describe('encodeRequest, extended', () => {
   });
 });
 
-describe('decodeRequest', () => {
+describe('decodeServerRequest', () => {
   it.each(COMPACT)('%s', (_name, { type, flags, offset, length }, bytes) => {
-    expect(decodeRequest(bytes, false)).toEqual({ type, flags, offset, length });
+    expect(decodeServerRequest(bytes, false)).toMatchObject({ type, flags, offset, length });
   });
 
   it('refuses a wrong magic', () => {
-    expect(() => decodeRequest(COMPACT[0]![2], true)).toThrow(
+    expect(() => decodeServerRequest(COMPACT[0]![2], true)).toThrow(
       expect.objectContaining({ code: 'NBD_PROTOCOL', message: expect.stringContaining('0x25609513') }),
     );
   });
