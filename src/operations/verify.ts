@@ -2,7 +2,7 @@ import { frameCapacity, loadFrame } from '../chain/load-frame.js';
 import { nameLink, type OpenChain, openChainArchives } from '../chain/open-chain.js';
 import { parseCodec } from '../codec/codec-spec.js';
 import { type FramePool, openFramePool } from '../codec/frame-pool.js';
-import { AbortedError, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
+import { AbortedError, errorLine, toNbdeltaError } from '../errors.js';
 import type { ChainLink } from '../repository/chain.js';
 import type { MachineStore, PointList } from '../repository/machine-store.js';
 import type { Manifest, Point } from '../repository/manifest.js';
