@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { verify } from '#nbdelta/index.js';
 import { codeOf } from '../../support/restore-check.js';
@@ -7,13 +7,14 @@ import { type TempFolder, tempFolder } from '../../support/temp-folder.js';
 import { backUpGuests, TrackedGuest } from '../../support/tracked-guest.js';
 
 let folder: TempFolder;
+const points: string[] = [];
 beforeAll(async () => {
   folder = await tempFolder();
   const guest = new TrackedGuest(2 ** 23);
   guest.write(0, randomBytes(2 ** 23));
-  await backUpGuests(folder, { vda: guest }, { frameSize: 65_536, codec: 'none' });
+  points.push((await backUpGuests(folder, { vda: guest }, { frameSize: 65_536, codec: 'none' })).point.id);
   guest.write(5, randomBytes(99_999));
-  await backUpGuests(folder, { vda: guest });
+  points.push((await backUpGuests(folder, { vda: guest })).point.id);
 });
 afterAll(() => folder[Symbol.asyncDispose]());
 
@@ -33,8 +34,7 @@ it('counts what it looked at', async () => {
   expect(frames).toBeGreaterThanOrEqual(129);
 });
 
-it('lists a point without its manifest as nothing, and one whose volume is gone as a problem', async () => {
-  const points = (await readdir(folder.file('repo', 'guest'))).filter(name => /^\d/.test(name)).sort();
+it('reports a volume that is gone in its point, and in every point that builds on it', async () => {
   await rm(folder.file('repo', 'guest', points[0]!, 'vda.0001.tar'));
   const { ok, problems } = await verify({ repository: folder.file('repo') });
   expect(ok).toBe(false);
