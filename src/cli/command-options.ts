@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 
 /** Adds what every command has: `--json`, `--quiet`, and where its exit codes are written down. */
 export function withCommonOptions(command: Command, examples: readonly string[]): Command {
@@ -12,8 +12,17 @@ export function withCommonOptions(command: Command, examples: readonly string[])
 /** Adds `--repo`, which may come from the environment. */
 export function withRepository(command: Command): Command {
   return command.addOption(
-    new Option('--repo <folder>', 'the repository').env('NBDELTA_REPOSITORY').makeOptionMandatory(),
+    new Option('--repo <folder>', 'the repository')
+      .env('NBDELTA_REPOSITORY')
+      .argParser(notEmpty)
+      .makeOptionMandatory(),
   );
+}
+
+/** An empty path would be the current folder: a variable that was not set in a script must not choose that. */
+function notEmpty(text: string): string {
+  if (text !== '') return text;
+  throw new InvalidArgumentError('it is empty; say where the repository is, or set NBDELTA_REPOSITORY.');
 }
 
 /** How help explains the argument that names a point. */

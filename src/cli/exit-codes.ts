@@ -57,10 +57,10 @@ export const EXIT_CODES = {
 /** The footer of `nbdelta --help`. */
 export const EXIT_CODES_HELP = `
 Exit codes (all of them: docs/exit-codes.md):
-   0  done                         10-16  repository, machine, point, lock, storage
-   1  a defect in nbdelta          20-23  chain: link missing, torn, foreign, out of order
-   2  wrong usage                     24  stored data is damaged
- 3-7  NBD: connection, TLS,        30-32  restore target, missing program
-      export, bitmap, reading         40  committed, but not every disk
-                                130, 143  stopped by Ctrl-C, by SIGTERM
+   0  done                      10-16  repository, machine, point, lock
+   1  a defect in nbdelta       20-23  chain: missing, torn, foreign, unordered
+   2  wrong usage                  24  stored data is damaged
+ 3-7  NBD: connection, TLS,     30-32  restore target, missing program
+      export, bitmap, reading      40  committed, but not every disk
+                             130, 143  stopped by Ctrl-C, by SIGTERM
 `;

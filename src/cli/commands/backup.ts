@@ -109,13 +109,13 @@ function* formatBackup({ machine, point, elapsedMs }: BackupResult, view: View):
   const { readBytes, dataBytes, storedBytes } = point.statistics;
   yield `${style.bold(`${machine}@${point.id}`)}  ${style.green(point.level)}`;
   if (point.reason) yield `  ${point.level}: ${printable(point.reason.text)}`;
-  if (point.parent) yield `  builds on ${point.parent.id}`;
+  if (point.parent && !point.reason?.text.includes(point.parent.id)) yield `  builds on ${point.parent.id}`;
   const since = describeSince(point);
   if (since !== undefined) yield `  changes since: ${since}`;
   if (point.checkpoint !== null) yield `  checkpoint: ${printable(point.checkpoint)}`;
   yield* formatDisks(point, view);
-  const ratio = formatRatio(dataBytes, storedBytes);
+  const stored = `${formatBytes(storedBytes)} (ratio ${formatRatio(dataBytes, storedBytes)})`;
   const rate = formatRate(readBytes, elapsedMs);
-  yield `read ${formatBytes(readBytes)}, stored ${formatBytes(storedBytes)} (${ratio}) in ${formatDuration(elapsedMs)}, ${rate}`;
+  yield `read ${formatBytes(readBytes)}, stored ${stored} in ${formatDuration(elapsedMs)}, ${rate}`;
   for (const { text } of point.warnings) yield style.yellow(`warning: ${printable(text)}`);
 }

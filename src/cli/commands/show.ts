@@ -64,7 +64,7 @@ function formatPoint({ machine, point, manifestSha256 }: ShownPoint, view: View)
 }
 
 function storedLine({ dataBytes, storedBytes }: PointManifest['statistics']): string {
-  return `${formatBytes(storedBytes)} (${formatRatio(dataBytes, storedBytes)})`;
+  return `${formatBytes(storedBytes)} (ratio ${formatRatio(dataBytes, storedBytes)})`;
 }
 
 function diskDetails(disk: PointManifest['disks'][number], { style }: View): string[] {

@@ -28,7 +28,8 @@ export function formatDiskPicture(
   const rows: string[] = [];
   for (let at = 0; at < cells.length; at += columns) {
     starts.push(at === 0 ? '0' : formatBytes((size / cells.length) * at));
-    rows.push(formatRow(cells.slice(at, at + columns), glyphs, view).padEnd(columns));
+    const row = cells.slice(at, at + columns);
+    rows.push(formatRow(row, glyphs, view) + ' '.repeat(columns - row.length));
   }
   const width = Math.max(...starts.map(start => start.length));
   const wall = view.style.dim(glyphs.wall);
