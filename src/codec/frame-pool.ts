@@ -66,6 +66,8 @@ export type OpenedFrame =
  * *not* reject: it is `ok: false`, with the buffers; the caller knows point, disk and range.
  */
 export interface FramePool extends AsyncDisposable {
+  /** Most threads that work at once. */
+  readonly threads: number;
   seal(job: SealJob): Promise<SealedFrame>;
   open(job: OpenJob): Promise<OpenedFrame>;
 }
@@ -74,14 +76,17 @@ export interface FramePool extends AsyncDisposable {
 export function openFramePool({ threads = availableParallelism(), codec }: FramePoolOptions): FramePool {
   if (!Number.isInteger(threads) || threads < 1)
     throw new UsageError(`${threads} threads, expected at least 1`);
-  return new WorkerFramePool(new WorkerTeam(Math.min(threads, MAX_THREADS), { level: codec.level }));
+  const most = Math.min(threads, MAX_THREADS);
+  return new WorkerFramePool(new WorkerTeam(most, { level: codec.level }), most);
 }
 
 class WorkerFramePool implements FramePool {
+  readonly threads: number;
   readonly #team: WorkerTeam;
 
-  constructor(team: WorkerTeam) {
+  constructor(team: WorkerTeam, threads: number) {
     this.#team = team;
+    this.threads = threads;
   }
 
   async seal({ raw, rawLength, pieceLengths, out }: SealJob): Promise<SealedFrame> {

@@ -7,8 +7,12 @@ import { AbortedError } from '../errors.js';
 import type { ExtentList, Range } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
 
-/** Frames being read or sealed at once. */
-const FRAMES_IN_FLIGHT = 16;
+/**
+ * Frames being read or sealed at once: two for each codec thread (at work, and waiting) and some to read. More
+ * do not help, they cost: buffers fall out of the processor's cache, on our side and on the server's.
+ */
+const FRAMES_READING = 4;
+const MAX_FRAMES_IN_FLIGHT = 24;
 /** Sealed frames that the writer may hold: one pack that fills and one that is being written, 16 frames each. */
 const FRAMES_HELD = 32;
 
@@ -38,8 +42,9 @@ export interface StoreDiskOptions {
  * @returns bytes read from the export.
  */
 export async function storeDisk(options: StoreDiskOptions): Promise<number> {
-  const raws = new BufferSlots(FRAMES_IN_FLIGHT, options.frameSize);
-  const outs = new BufferSlots(FRAMES_IN_FLIGHT + FRAMES_HELD, sealedCapacity(options.frameSize));
+  const inFlight = Math.min(MAX_FRAMES_IN_FLIGHT, FRAMES_READING + 2 * options.pool.threads);
+  const raws = new BufferSlots(inFlight, options.frameSize);
+  const outs = new BufferSlots(inFlight + FRAMES_HELD, sealedCapacity(options.frameSize));
   const pipeline = new Pipeline(options, raws, outs);
   for (const plan of planFrames(options.changes, options.frameSize)) {
     if (!(await pipeline.add(plan))) break;
