@@ -1,26 +1,34 @@
 import { randomBytes } from 'node:crypto';
-import type { Range } from '#nbdelta/index.js';
+import type { Manifest, Range } from '#nbdelta/index.js';
 import { type BackupOptions, type BackupResult, backup } from '#nbdelta/index.js';
 import type { BlockSource } from '#nbdelta/nbd/server/block-source.js';
 import { startNbdServer } from '#nbdelta/nbd/server/nbd-server.js';
 import { TrackedDisk } from '#nbdelta/nbd/server/tracked-disk.js';
 import type { TempFolder } from './temp-folder.js';
 
-/** The bitmap that every guest keeps; it starts anew with each committed point. */
+type PointLevel = Manifest['level'];
+
+/** Bitmap that starts anew with each point of the chain. */
 export const BITMAP = 'since-last';
+/** Bitmap that starts anew with each full. */
+export const FULL_BITMAP = 'since-full';
 
 /** A disk in this process, of any size, with a plain copy of its bytes to compare with. */
 export class TrackedGuest {
   #disk: TrackedDisk;
   /** What the disk holds. */
   content: Buffer;
-  /** Written since the bitmap began. */
-  #dirty: Range[] = [];
+  /** By bitmap: what was written since it began. */
+  readonly #dirty = new Map<string, Range[]>([
+    // The larger one first, see #restoreBitmap.
+    [FULL_BITMAP, []],
+    [BITMAP, []],
+  ]);
 
   constructor(size: number) {
     this.#disk = new TrackedDisk(size);
     this.content = Buffer.alloc(size);
-    this.#disk.addBitmap(BITMAP);
+    for (const bitmap of this.#dirty.keys()) this.#disk.addBitmap(bitmap);
   }
 
   get size(): number {
@@ -30,39 +38,51 @@ export class TrackedGuest {
   write(offset: number, bytes: Buffer): void {
     this.#disk.write(offset, bytes);
     this.content.set(bytes, offset);
-    this.#dirty.push({ offset, length: bytes.length });
+    this.#mark(offset, bytes.length);
   }
 
   zero(offset: number, length: number): void {
     this.#disk.zero(offset, length);
     this.content.fill(0, offset, offset + length);
-    this.#dirty.push({ offset, length });
+    this.#mark(offset, length);
   }
 
-  /** Grows (by zeroes) or cuts off the disk; what is dirty stays so. */
+  #mark(offset: number, length: number): void {
+    for (const ranges of this.#dirty.values()) ranges.push({ offset, length });
+  }
+
+  /** Grows (by zeroes) or cuts off the disk; what is dirty stays so, and what it grew by is dirty. */
   resize(size: number): void {
-    const grown = Math.max(0, size - this.size);
+    if (size > this.size) this.#mark(this.size, size - this.size);
     const content = Buffer.alloc(size);
     this.content.copy(content);
-    if (grown > 0) this.#dirty.push({ offset: this.size, length: grown });
     this.content = content;
     this.#disk = new TrackedDisk(size);
     this.#disk.write(0, content);
-    this.#disk.addBitmap(BITMAP);
-    this.#dirty = this.#dirty.filter(({ offset }) => offset < size);
-    for (const { offset, length } of this.#dirty) {
-      this.#disk.write(offset, content.subarray(offset, Math.min(size, offset + length)));
+    for (const [bitmap, ranges] of this.#dirty) this.#restoreBitmap(bitmap, ranges);
+  }
+
+  /** Writing a range again marks it, also in the bitmaps added before: those have a little too much, which is safe. */
+  #restoreBitmap(bitmap: string, ranges: readonly Range[]): void {
+    this.#disk.addBitmap(bitmap);
+    for (const { offset, length } of ranges) {
+      if (offset < this.size) this.#disk.write(offset, this.content.subarray(offset, offset + length));
     }
   }
 
-  /** The bitmap begins anew: what was written so far is in a point. */
-  committed(): void {
-    this.#disk.removeBitmap(BITMAP);
-    this.#disk.addBitmap(BITMAP);
-    this.#dirty = [];
+  /** A point was committed: what was written so far is in it. A copy is in no chain. */
+  committed(level: PointLevel = 'incremental'): void {
+    if (level !== 'copy') this.#restart(BITMAP);
+    if (level === 'full') this.#restart(FULL_BITMAP);
   }
 
-  /** The disk and its bitmap as they are now. */
+  #restart(bitmap: string): void {
+    this.#disk.removeBitmap(bitmap);
+    this.#disk.addBitmap(bitmap);
+    this.#dirty.set(bitmap, []);
+  }
+
+  /** The disk and its bitmaps as they are now. */
   snapshot(): BlockSource {
     return this.#disk.snapshot();
   }
@@ -97,10 +117,14 @@ export async function backUpGuests(
     backup({
       repository: folder.file('repo'),
       machine: 'guest',
-      disks: Object.keys(guests).map(name => ({ name, uri: uriOf(name), bitmap: BITMAP })),
+      disks: Object.keys(guests).map(name => ({
+        name,
+        uri: uriOf(name),
+        bitmap: options.level === 'differential' ? FULL_BITMAP : BITMAP,
+      })),
       ...options,
     }),
   );
-  for (const guest of Object.values(guests)) guest.committed();
+  for (const guest of Object.values(guests)) guest.committed(result.point.level);
   return result;
 }
