@@ -2,7 +2,7 @@ import { ChainError } from '../errors.js';
 import { ancestryOf, openChain } from './chain.js';
 import { type DiskPlan, type PlannedDisk, planDisks } from './disk-level.js';
 import type { Point, PointLevel, Reason, Since } from './manifest.js';
-import { chainPoints } from './point-order.js';
+import { chainPoints, mayBeYounger } from './point-order.js';
 import { resolveSince, type SinceAnswer } from './since.js';
 
 export interface LevelRequest {
@@ -125,10 +125,10 @@ function planDelta(request: LevelRequest, level: 'incremental' | 'differential')
 function checkParentChain(request: LevelRequest, parent: Point | undefined): void {
   const ancestry = parent === undefined ? [] : ancestryOf(request.points, parent);
   const chainIds = new Set(ancestry.map(point => point.manifest.id));
-  // A broken point younger than the newest readable one (by the time in its id, which is all there is to go
-  // by) may be the one that the bitmap stands for: then a change before it would be lost.
+  // A broken point younger than the newest readable one may be the one that the bitmap stands for: then a
+  // change before it would be lost.
   const broken = (request.brokenPoints ?? []).find(
-    id => chainIds.has(id) || parent === undefined || id > parent.manifest.id,
+    id => chainIds.has(id) || parent === undefined || mayBeYounger(id, parent, request.points),
   );
   if (broken !== undefined) {
     throw new ChainError('CHAIN_TORN', `point ${broken} is damaged, so nothing can build on it`, {

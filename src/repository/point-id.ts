@@ -21,3 +21,14 @@ export function newPointId(
     .replace(/[-:]/g, '');
   return `${time}-${Buffer.from(random(4)).toString('hex')}`;
 }
+
+/** The part of an id that says when, to the second; it compares as text. The rest is random and says nothing. */
+export function pointIdTime(id: string): string {
+  return id.slice(0, 16);
+}
+
+/** When a point was begun, by its id: milliseconds since 1970. */
+export function pointTimeMs(id: string): number {
+  const [, year, month, day, hour, minute, second] = /^(....)(..)(..)T(..)(..)(..)Z/.exec(id) ?? [];
+  return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+}

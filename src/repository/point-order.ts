@@ -1,4 +1,5 @@
 import type { Point } from './manifest.js';
+import { pointIdTime } from './point-id.js';
 
 /**
  * Points in the order in which they stand for the guest: by `sequence`, never by clock. A merged point takes
@@ -29,6 +30,15 @@ export function chainPoints(points: readonly Point[]): Point[] {
  */
 export function latestPoint(points: readonly Point[]): Point | undefined {
   return chainPoints(points).at(-1);
+}
+
+/**
+ * Whether a point that cannot be read may have been taken after `point`: nothing readable builds on it, and by
+ * the time in its id, which is all there is to go by, it is not older. Within one second either may be first.
+ */
+export function mayBeYounger(unreadableId: string, point: Point, points: readonly Point[]): boolean {
+  const isParent = points.some(each => each.manifest.parent?.id === unreadableId);
+  return !isParent && pointIdTime(unreadableId) >= pointIdTime(point.manifest.id);
 }
 
 function mergeRank(point: Point): number {

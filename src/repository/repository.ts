@@ -7,7 +7,10 @@ import { isMachineName } from './machine-name.js';
 import { MACHINE_RECORD_NAME } from './machine-record.js';
 import { MachineStore, type PointList, unknownMachine } from './machine-store.js';
 import type { Point } from './manifest.js';
+import { pointTimeMs } from './point-id.js';
+import { mayBeYounger } from './point-order.js';
 import { parsePointSpec, resolvePoint } from './point-spec.js';
+import { endOfNamedTime } from './point-time.js';
 import type { StorageBackend } from './storage-backend.js';
 
 const DESCRIPTION_NAME = 'nbdelta-repository.json';
@@ -83,8 +86,12 @@ export class Repository {
     if (named !== undefined) throw named.error;
     const point = resolvePoint(list.points, parsed.machine, parsed.point);
     // Going back to an older point must be somebody's decision, not a guess.
-    const newer = list.unreadable.find(({ id }) => id > point.manifest.id);
-    if (parsed.point === 'latest' && newer !== undefined) throw newer.error;
+    const isGuess = !point.manifest.id.startsWith(parsed.point);
+    const until = endOfNamedTime(parsed.point);
+    const younger = list.unreadable.find(
+      ({ id }) => mayBeYounger(id, point, list.points) && (until === null || pointTimeMs(id) <= until),
+    );
+    if (isGuess && younger !== undefined) throw younger.error;
     return { machine, point, ...list };
   }
 }

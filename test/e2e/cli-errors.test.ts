@@ -242,8 +242,16 @@ describe('a chain', () => {
     );
   });
 
-  // Repository.resolve compares ids, whose last part is random: of two points of one second, either comes first.
-  it.todo('refuses "latest" when the newest point has a damaged manifest, also within one second');
+  it('refuses "latest" when the newest point has a damaged manifest, also within one second', async () => {
+    await using scratch = await tempFolder();
+    const copy = await copyRepository(sample, scratch);
+    const manifest = join(copy.path, 'web1', sample.incremental, 'manifest.json');
+    await writeFile(manifest, 'torn');
+    const fails = { exitCode: 24, code: 'DATA_DAMAGED' };
+    await nbdeltaFails(['show', 'web1', '--repo', copy.path], fails);
+    await nbdeltaFails(['show', 'web1@2099-01-01', '--repo', copy.path], fails);
+    expect(await nbdeltaOk(['show', `web1@${sample.full}`, '--repo', copy.path])).toContain(sample.full);
+  });
 });
 
 describe('a backup of two disks of which one cannot be read', () => {
