@@ -16,11 +16,8 @@ const BLOCK = 1 << 16;
 const CHANGED = 3200;
 const MEMORY = 200 * MIB;
 
-const child = (script, ...args) => [
-  process.execPath,
-  fileURLToPath(new URL(script, import.meta.url)),
-  ...args,
-];
+const pathOf = file => fileURLToPath(new URL(file, import.meta.url));
+const nbdelta = (...args) => [process.execPath, pathOf('../bin/nbdelta.js'), ...args];
 
 /** `run` when its programs are there, else undefined. */
 const withPrograms = (programs, run) => (programs.every(hasProgram) ? run : undefined);
@@ -36,7 +33,7 @@ export async function compareRead({ scratch, runs, bytes }) {
   const served = await serveImage(scratch, 'disk.raw', 'raw', ['-r']);
   const result = await comparePairs(
     runs,
-    () => runTimed(scratch, [child('read-export.mjs', served.uri)]),
+    () => runTimed(scratch, [[process.execPath, pathOf('read-export.mjs'), served.uri]]),
     withPrograms(['nbdcopy'], () => runTimed(scratch, [['nbdcopy', served.uri, 'null:']])),
   );
   await served.stop();
@@ -44,8 +41,11 @@ export async function compareRead({ scratch, runs, bytes }) {
   reportComparison({ name: 'read only', bytes, labels, expect: { ratio: 1, memory: MEMORY } }, result);
 }
 
-function runBackup(scratch, repository, uri, level, bitmap = []) {
-  return runTimed(scratch, [child('backup-export.mjs', scratch.path(repository), uri, level, ...bitmap)]);
+function runBackup(scratch, repository, uri, level, more = []) {
+  const where = ['--repo', scratch.path(repository), '--name', 'bench'];
+  return runTimed(scratch, [
+    nbdelta('backup', `disk=${uri}`, ...where, '--level', level, '--quiet', ...more),
+  ]);
 }
 
 function runPipe(scratch, uri, output) {
@@ -116,7 +116,7 @@ export async function compareIncremental({ scratch, runs, size }) {
     () => {
       makeRoom(scratch, 'chain');
       copyRepository(scratch);
-      return runBackup(scratch, 'chain', served.uri, 'incremental', ['b0']);
+      return runBackup(scratch, 'chain', served.uri, 'incremental', ['--bitmap', 'b0', '--since', 'latest']);
     },
     withPrograms(['nbdcopy', 'zstd'], () => {
       makeRoom(scratch, 'chain.zst');
@@ -142,9 +142,8 @@ async function compareOneRestore({ scratch, runs, bytes }, name, repository, fil
     runs,
     () => {
       makeRoom(scratch, 'restored', 'unpacked');
-      return runTimed(scratch, [
-        child('restore-point.mjs', scratch.path(repository), scratch.path('restored')),
-      ]);
+      const where = ['--repo', scratch.path(repository), '--to', scratch.path('restored')];
+      return runTimed(scratch, [nbdelta('restore', 'bench', '--disk', 'disk', ...where, '--quiet')]);
     },
     withPrograms(['nbdcopy', 'zstd'], () => {
       makeRoom(scratch, 'restored', 'unpacked');

@@ -29,6 +29,14 @@ function readReports(reports) {
   return sum;
 }
 
+function killGroup(leader) {
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error; // ended in the meantime
+  }
+}
+
 /**
  * Runs programs as one pipeline; the last one's output goes to `output` (default: nowhere).
  * @returns wall and cpu (user + system, all programs) in seconds, memory (sum of their peaks) in bytes.
@@ -41,8 +49,7 @@ export async function runTimed(scratch, commands, output = '/dev/null') {
   const started = performance.now();
   // Its own process group: Ctrl-C reaches us first, and we end the whole pipeline.
   const child = spawn('bash', ['-c', script], { stdio: ['ignore', 'inherit', 'pipe'], detached: true });
-  const kill = signal => process.kill(-child.pid, signal);
-  scratch.own({ kill: () => kill('SIGKILL'), once: (event, listener) => child.once(event, listener) });
+  scratch.own({ kill: () => killGroup(child.pid), once: (event, listener) => child.once(event, listener) });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', text => {
     said += text;
