@@ -1,7 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -37,72 +36,99 @@ function toolFailed(tool: string, cause: unknown, said = ''): NbdeltaError {
 /** A running qemu-nbd on a unix socket of its own. */
 export interface QemuNbd {
   readonly uri: string;
-  /** Ends it and waits until the image is closed. Safe twice. @throws NbdeltaError when it failed. */
-  stop(): Promise<void>;
+  /**
+   * Waits until it has ended and the image is closed; `now`: it is told to, without waiting for its client.
+   * @throws NbdeltaError when it failed.
+   */
+  stop(options?: { readonly now: boolean }): Promise<void>;
 }
 
-/**
- * Serves an image with qemu-nbd until it is stopped.
- * @param options further arguments: format, bitmaps, read-only.
- */
-export async function startQemuNbd(
-  image: string,
-  options: readonly string[],
-  exportName = '',
-): Promise<QemuNbd> {
+export interface QemuNbdOptions {
+  readonly image: string;
+  /** Further arguments: format, bitmaps, read-only. */
+  readonly args: readonly string[];
+  readonly exportName?: string;
+  /**
+   * `until-stopped`, or `first-client`: it ends with its last client, so that it does not outlive a restore that
+   * was killed. Nobody must connect to it but that client.
+   */
+  readonly lifetime: 'until-stopped' | 'first-client';
+}
+
+/** Serves an image with qemu-nbd. It may take a moment until {@link QemuNbd.uri} accepts: see {@link whenListening}. */
+export async function startQemuNbd(options: QemuNbdOptions): Promise<QemuNbd> {
+  const { image, args, exportName = '', lifetime } = options;
   const folder = await mkdtemp(join(tmpdir(), 'nbdelta-'));
   const socket = join(folder, 's');
-  const args = ['-t', '-e', '8', '-k', socket, '-x', exportName, ...options, image];
-  const child = spawn('qemu-nbd', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const persistent = lifetime === 'until-stopped' ? ['-t'] : [];
+  const all = [...persistent, '-e', '8', '-k', socket, '-x', exportName, ...args, image];
+  const child = spawn('qemu-nbd', all, { stdio: ['ignore', 'ignore', 'pipe'] });
   const said: string[] = [];
   child.stderr.setEncoding('utf8').on('data', text => said.push(text));
-  const ended = new Promise<Error | undefined>(resolve => {
-    child.once('error', resolve);
+  const ended = new Promise<Ended>(resolve => {
+    child.once('error', cause => resolve({ cause }));
     child.once('exit', (code, sent) =>
-      resolve(code === 0 ? undefined : new Error(`ended with ${code ?? sent}`)),
+      resolve({ cause: code === 0 ? undefined : new Error(`ended with ${code ?? sent}`) }),
     );
   });
-  try {
-    await Promise.race([listening(socket, child), ended.then(cause => Promise.reject(cause))]);
-  } catch (cause) {
-    await terminate(child);
+  const stop = async (now: boolean) => {
+    const { cause } = await end(child, ended, now);
     await rm(folder, { recursive: true, force: true });
-    throw toolFailed('qemu-nbd', cause, said.join('').trim());
+    if (cause) throw toolFailed('qemu-nbd', cause, said.join('').trim());
+  };
+  if (!(await socketBound(socket, ended))) {
+    await stop(true);
+    throw toolFailed('qemu-nbd', new Error('it opened no socket'), said.join('').trim());
   }
   return {
     uri: formatNbdUri({ kind: 'unix', path: socket }, exportName),
-    stop: async () => {
-      child.kill('SIGTERM');
-      const failure = await ended;
-      await rm(folder, { recursive: true, force: true });
-      if (failure) throw toolFailed('qemu-nbd', failure, said.join('').trim());
-    },
+    stop: ({ now } = { now: lifetime === 'until-stopped' }) => stop(now),
   };
 }
 
-async function terminate(child: ChildProcess): Promise<void> {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  child.kill('SIGKILL');
-  await once(child, 'exit');
+interface Ended {
+  /** Why it ended, when that was no success. */
+  readonly cause: Error | undefined;
 }
 
-/** Waits until the socket accepts. */
-async function listening(socket: string, child: ChildProcess): Promise<void> {
-  const deadline = performance.now() + START_TIMEOUT_MS;
-  while (child.exitCode === null) {
-    if (await accepts(socket)) return;
-    if (performance.now() > deadline) throw new Error(`no socket after ${START_TIMEOUT_MS} ms`);
-    await delay(10);
+/** How long qemu-nbd may take to end by itself, and then after each signal. It has flushed before. */
+const END_TIMEOUT_MS = 15_000;
+
+/** Waits for the end of a qemu-nbd, with more and more force; one that has to be killed has failed. */
+async function end(child: ChildProcess, ended: Promise<Ended>, now: boolean): Promise<Ended> {
+  const steps = [...(now ? [] : ['wait']), 'SIGTERM', 'SIGKILL'] as const;
+  for (const step of steps) {
+    if (step !== 'wait') child.kill(step as NodeJS.Signals);
+    const result = await Promise.race([ended, delay(END_TIMEOUT_MS, undefined, { ref: false })]);
+    if (result) return result;
   }
+  return { cause: new Error('it cannot be killed') };
 }
 
-function accepts(path: string): Promise<boolean> {
-  return new Promise(resolve => {
-    const socket = connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
+/** Waits for the socket's file. It is not connected to: a first client's server would end with that. */
+async function socketBound(socket: string, ended: Promise<Ended>): Promise<boolean> {
+  let over = false;
+  void ended.then(() => {
+    over = true;
   });
+  const deadline = performance.now() + START_TIMEOUT_MS;
+  while (!existsSync(socket)) {
+    if (over || performance.now() > deadline) return false;
+    await delay(5);
+  }
+  return true;
+}
+
+/** Runs `connect` until the server accepts: between making its socket and listening it refuses for a moment. */
+export async function whenListening<Result>(connect: () => Promise<Result>): Promise<Result> {
+  const deadline = performance.now() + START_TIMEOUT_MS;
+  while (true) {
+    try {
+      return await connect();
+    } catch (error) {
+      const refused = error instanceof NbdeltaError && error.code === 'NBD_CONNECT_FAILED';
+      if (!refused || performance.now() > deadline) throw error;
+      await delay(5);
+    }
+  }
 }

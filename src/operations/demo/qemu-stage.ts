@@ -2,7 +2,8 @@ import { constants } from 'node:fs';
 import { copyFile, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorLine, NbdeltaError } from '../../errors.js';
-import { runQemuTool, startQemuNbd } from '../qemu-tools.js';
+import { inspectExport } from '../inspect-export.js';
+import { runQemuTool, startQemuNbd, whenListening } from '../qemu-tools.js';
 import { DEMO_DISK_SIZE, type DemoChange, planChanges, writeFirstContent } from './demo-content.js';
 import { type Comparison, DEMO_BITMAP, type DemoStage, type Publication } from './demo-stage.js';
 
@@ -44,7 +45,9 @@ async function createImage(image: string, raw: string): Promise<void> {
 
 async function publish(image: string, withBitmap: boolean): Promise<Publication> {
   const bitmap = withBitmap ? ['-B', DEMO_BITMAP] : [];
-  const server = await startQemuNbd(image, ['-r', '-f', 'qcow2', ...bitmap], 'vda');
+  const args = ['-r', '-f', 'qcow2', ...bitmap];
+  const server = await startQemuNbd({ image, args, exportName: 'vda', lifetime: 'until-stopped' });
+  await whenListening(() => inspectExport(server.uri));
   return { uri: server.uri, [Symbol.asyncDispose]: () => server.stop() };
 }
 

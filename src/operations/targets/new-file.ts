@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   chmod,
   chown,
@@ -14,8 +15,9 @@ import { dirname } from 'node:path';
 import { errorLine, TargetError } from '../../errors.js';
 
 /**
- * A file under construction. It carries its final name only when it is complete: a restore that was cut off
- * leaves `NAME.nbdelta-partial`, never something that looks like a disk.
+ * A file under construction. It carries its final name only when it is complete: a restore that was killed
+ * leaves `NAME.nbdelta-partial-XXXXXXXX`, never something that looks like a disk. The name is random: of two
+ * restores to one place neither can publish what the other is still writing.
  */
 export interface NewFile {
   /** Final path, symbolic links resolved. */
@@ -26,7 +28,7 @@ export interface NewFile {
   readonly replaces: { readonly uid: number; readonly gid: number; readonly mode: number } | undefined;
 }
 
-const SUFFIX = '.nbdelta-partial';
+const SUFFIX = '.nbdelta-partial-';
 
 /**
  * Prepares a new file at `path`.
@@ -34,11 +36,18 @@ const SUFFIX = '.nbdelta-partial';
  */
 export async function planNewFile(path: string, force: boolean): Promise<NewFile> {
   const existing = await lstat(path).catch(nullWhenMissing(path));
-  if (!existing) return claim({ path, partialPath: `${path}${SUFFIX}`, replaces: undefined }, force);
-  if (!force) throw exists(path, 'exists already', '--force replaces it');
+  if (!existing) return { path, partialPath: partialName(path), replaces: undefined };
+  if (!force) {
+    const hint = '--force replaces it';
+    throw new TargetError('TARGET_EXISTS', `${path} exists already`, { hint, fields: { target: path } });
+  }
   const resolved = existing.isSymbolicLink() ? await follow(path) : path;
   const { uid, gid, mode } = await lstat(resolved);
-  return claim({ path: resolved, partialPath: `${resolved}${SUFFIX}`, replaces: { uid, gid, mode } }, force);
+  return { path: resolved, partialPath: partialName(resolved), replaces: { uid, gid, mode } };
+}
+
+function partialName(path: string): string {
+  return `${path}${SUFFIX}${randomBytes(4).toString('hex')}`;
 }
 
 /** Where a link leads. One that leads nowhere is not a place to put a disk: its maker meant another one. */
@@ -48,20 +57,6 @@ async function follow(path: string): Promise<string> {
   } catch (cause) {
     throw targetFailed('follow link', path, cause);
   }
-}
-
-async function claim(file: NewFile, force: boolean): Promise<NewFile> {
-  const leftover = await lstat(file.partialPath).catch(nullWhenMissing(file.partialPath));
-  if (leftover && !force) {
-    const hint = 'a restore to it runs, or was cut off: remove the file, or say --force';
-    throw exists(file.partialPath, 'is in the way', hint);
-  }
-  await rm(file.partialPath, { force: true });
-  return file;
-}
-
-function exists(path: string, what: string, hint: string): TargetError {
-  return new TargetError('TARGET_EXISTS', `${path} ${what}`, { hint, fields: { target: path } });
 }
 
 function nullWhenMissing(path: string) {
@@ -88,13 +83,28 @@ export async function publish(file: NewFile): Promise<void> {
       await chmod(file.partialPath, file.replaces.mode & 0o7777);
       await rename(file.partialPath, file.path);
     } else {
-      await link(file.partialPath, file.path);
-      await rm(file.partialPath);
+      await nameExclusively(file);
     }
     await syncFolder(dirname(file.path));
   } catch (cause) {
     throw targetFailed('give its name to', file.path, cause);
   }
+}
+
+/** File systems without hard links cannot refuse an existing name in one step; there it is looked at first. */
+const NO_HARD_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
+
+async function nameExclusively(file: NewFile): Promise<void> {
+  try {
+    await link(file.partialPath, file.path);
+  } catch (cause) {
+    if (!NO_HARD_LINKS.includes((cause as NodeJS.ErrnoException).code ?? '')) throw cause;
+    const taken = await lstat(file.path).catch(nullWhenMissing(file.path));
+    if (taken) throw Object.assign(new Error('EEXIST: file already exists'), { code: 'EEXIST' });
+    await rename(file.partialPath, file.path);
+    return;
+  }
+  await rm(file.partialPath);
 }
 
 /** Removes the partial file. */

@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises';
-import { type QemuNbd, runQemuTool, startQemuNbd } from '../qemu-tools.js';
+import { type QemuNbd, runQemuTool, startQemuNbd, whenListening } from '../qemu-tools.js';
 import { openNbdTarget } from './nbd-target.js';
 import { discard, type NewFile, planNewFile, publish } from './new-file.js';
 import type { RestoreTarget } from './restore-target.js';
@@ -14,13 +14,13 @@ export async function openQcow2Target(
   const file = await planNewFile(path, force);
   try {
     await runQemuTool('qemu-img', ['create', '-q', '-f', 'qcow2', file.partialPath, String(size)]);
-    const options = ['-f', 'qcow2', '--discard=unmap', '--cache=writeback'];
-    const server = await startQemuNbd(file.partialPath, options);
+    const args = ['-f', 'qcow2', '--discard=unmap', '--cache=writeback'];
+    const server = await startQemuNbd({ image: file.partialPath, args, lifetime: 'first-client' });
     try {
-      const target = await openNbdTarget(server.uri, size, { zeroed: true, signal });
+      const target = await whenListening(() => openNbdTarget(server.uri, size, { zeroed: true, signal }));
       return new Qcow2Target(file, server, target);
     } catch (error) {
-      await server.stop();
+      await server.stop({ now: true });
       throw error;
     }
   } catch (error) {
@@ -65,7 +65,7 @@ class Qcow2Target implements RestoreTarget {
   async abort(): Promise<void> {
     try {
       await this.#target.abort();
-      await this.#server.stop();
+      await this.#server.stop({ now: true });
     } finally {
       await discard(this.#file);
     }
