@@ -139,6 +139,8 @@ export class ArchiveWriter implements AsyncDisposable {
   #packs = 0;
   /** Settles when every closed pack is written; never rejects. */
   #writing: Promise<void> = Promise.resolve();
+  /** The same for all closed packs but the newest. */
+  #writingBefore: Promise<void> = Promise.resolve();
   #failure: { readonly error: unknown } | undefined;
   #ended = false;
 
@@ -162,6 +164,7 @@ export class ArchiveWriter implements AsyncDisposable {
       this.#checkFrame(frame);
       this.#checkEntries(frame);
     });
+    this.#makeRoom(frame.entries.length);
     const number = this.#hold(frame, 0, this.#frames.count);
     let within = 0;
     for (const { offset, length, zero } of frame.entries) {
@@ -197,6 +200,7 @@ export class ArchiveWriter implements AsyncDisposable {
     if (!(frame < this.#frames.count && within >= 0 && within + length <= this.#frames.rawLengthAt(frame))) {
       throw new UsageError(`extent at ${offset}: no bytes ${within} to ${within + length} in frame ${frame}`);
     }
+    this.#makeRoom(1);
     this.#ledger.addData(offset, length, frame, within);
     await this.#closePackIfFull();
   }
@@ -205,6 +209,7 @@ export class ArchiveWriter implements AsyncDisposable {
   async addZero(offset: number, length: number): Promise<void> {
     this.#checkOpen();
     this.#ledger.check([{ offset, length }]);
+    this.#makeRoom(1);
     this.#ledger.addZero(offset, length);
     await this.#closePackIfFull();
   }
@@ -213,8 +218,9 @@ export class ArchiveWriter implements AsyncDisposable {
   async finish(): Promise<ArchiveSummary> {
     this.#checkOpen();
     this.#ended = true;
+    this.#makeRoom(0);
     this.#ledger.flush();
-    if (this.#pack.frames.length > 0 || this.#ledger.table.count > this.#pack.firstExtent) this.#closePack();
+    if (this.#pack.frames.length > 0 || this.#packExtents > 0) this.#closePack();
     await this.#writing;
     this.#throwFailure();
     try {
@@ -266,13 +272,26 @@ export class ArchiveWriter implements AsyncDisposable {
     return this.#frames.count - 1;
   }
 
-  async #closePackIfFull(): Promise<void> {
-    const { frames, storedLength, firstExtent } = this.#pack;
-    const extents = this.#ledger.table.count - firstExtent;
-    if (storedLength < PACK_TARGET && frames.length < PACK_MAX_FRAMES && extents < PACK_MAX_EXTENTS) return;
-    const before = this.#writing;
+  /** Closes the pack when `rows` more extents (and a zero range that is still growing) would be too many for it. */
+  #makeRoom(rows: number): void {
+    const coming = this.#ledger.growingRows + rows;
+    if (this.#packExtents + coming <= PACK_MAX_EXTENTS) return;
+    if (this.#pack.frames.length > 0 || this.#packExtents > 0) this.#closePack();
+    if (coming <= PACK_MAX_EXTENTS) return;
+    this.#ledger.flush();
     this.#closePack();
-    await before;
+  }
+
+  get #packExtents(): number {
+    return this.#ledger.table.count - this.#pack.firstExtent;
+  }
+
+  /** Waits while more than one closed pack is not written yet. */
+  async #closePackIfFull(): Promise<void> {
+    const { frames, storedLength } = this.#pack;
+    const isFull = storedLength >= PACK_TARGET || frames.length >= PACK_MAX_FRAMES;
+    if (isFull || this.#packExtents >= PACK_MAX_EXTENTS) this.#closePack();
+    await this.#writingBefore;
     this.#throwFailure();
   }
 
@@ -282,6 +301,7 @@ export class ArchiveWriter implements AsyncDisposable {
     const nextExtent = this.#ledger.table.count;
     this.#ledger.settle();
     this.#pack = { firstFrame: this.#frames.count, firstExtent: nextExtent, frames: [], storedLength: 0 };
+    this.#writingBefore = this.#writing;
     this.#writing = this.#writing.then(() => this.#writePack(pack, number, nextExtent - pack.firstExtent));
   }
 

@@ -66,6 +66,11 @@ export class ExtentLedger {
     this.#end = this.#zeroEnd;
   }
 
+  /** How many rows the zero range that is still growing would make. */
+  get growingRows(): number {
+    return Math.ceil((this.#zeroEnd - this.#zeroStart) / MAX_ZERO_EXTENT);
+  }
+
   /** Makes rows of the zero range that is still growing. */
   flush(): void {
     for (let at = this.#zeroStart; at < this.#zeroEnd; at += MAX_ZERO_EXTENT) {

@@ -19,7 +19,7 @@ export const FRAME_ROW_LENGTH = 80;
 export const EXTENT_ROW_LENGTH = 16;
 export const ARCHIVE_ID_LENGTH = 16;
 
-/** A pack is closed when it has as much as this stored, or as many frames or extents. */
+/** A pack is closed when it has as much as this stored, or as many frames; before it has more extents. */
 export const PACK_TARGET = 8 * 1024 * 1024;
 export const PACK_MAX_FRAMES = 16;
 export const PACK_MAX_EXTENTS = 65536;
