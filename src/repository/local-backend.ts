@@ -1,5 +1,6 @@
 import { lstat, mkdir, open, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { StorageError } from '../errors.js';
 import { LocalVolumeReader, LocalVolumeSink, openRegularFile, syncFolder } from './local-volume.js';
 import type { StorageBackend, StorageEntry, VolumeReader, VolumeSink } from './storage-backend.js';
 import { errnoOf, withStorageFailure } from './storage-failure.js';
@@ -28,29 +29,25 @@ export class LocalBackend implements StorageBackend {
   }
 
   async read(path: string, { maxBytes }: { readonly maxBytes: number }): Promise<Uint8Array | null> {
-    const file = this.#locate(path);
-    return await withStorageFailure('read', file, () => nullWhenMissing(readCapped(file, maxBytes)));
+    return await this.#at('read', path, file => nullWhenMissing(readCapped(file, maxBytes)));
   }
 
   async createVolume(path: string): Promise<VolumeSink> {
-    const file = this.#locate(path);
-    return await withStorageFailure('create', file, async () => {
+    return await this.#at('create', path, async file => {
       const handle = await open(file, CREATE_NEW, 0o666);
       return new LocalVolumeSink(file, dirname(file), handle);
     });
   }
 
   async openVolume(path: string): Promise<VolumeReader> {
-    const file = this.#locate(path);
-    return await withStorageFailure('open', file, async () => {
+    return await this.#at('open', path, async file => {
       const { handle, size } = await openRegularFile(file);
       return new LocalVolumeReader(file, handle, size);
     });
   }
 
   async putExclusive(path: string, bytes: Uint8Array): Promise<boolean> {
-    const file = this.#locate(path);
-    return await withStorageFailure('create', file, async () => {
+    return await this.#at('create', path, async file => {
       const created = await createWhole(file, bytes);
       await syncFolder(dirname(file));
       return created;
@@ -58,24 +55,22 @@ export class LocalBackend implements StorageBackend {
   }
 
   async replace(path: string, bytes: Uint8Array): Promise<void> {
-    const file = this.#locate(path);
-    await withStorageFailure('replace', file, async () => {
+    await this.#at('replace', path, async file => {
       await replaceWhole(file, bytes);
       await syncFolder(dirname(file));
     });
   }
 
   async removeIfUnchanged(path: string, expected: Uint8Array): Promise<boolean> {
-    const file = this.#locate(path);
-    return await withStorageFailure('remove', file, async () => {
+    return await this.#at('remove', path, async file => {
       if ((await nullWhenMissing(hasContent(file, expected))) !== true) return false;
       return await takeAway(file, expected);
     });
   }
 
   async list(path: string): Promise<StorageEntry[]> {
-    const folder = this.#locate(path);
-    return await withStorageFailure('list', folder, async () => {
+    return await this.#at('list', path, async folder => {
+      if (path !== '') await refuseLink(folder);
       const names = (await nullWhenMissing(readdir(folder))) ?? [];
       const entries = await Promise.all(names.sort().map(name => describeEntry(folder, name)));
       return entries.filter(entry => entry !== null);
@@ -83,8 +78,7 @@ export class LocalBackend implements StorageBackend {
   }
 
   async remove(path: string): Promise<void> {
-    const file = this.#locate(path);
-    await withStorageFailure('remove', file, async () => {
+    await this.#at('remove', path, async file => {
       await rm(file, { force: true });
       // Removals keep their order across a crash: a manifest goes before the volumes it names.
       await nullWhenMissing(syncFolder(dirname(file)));
@@ -92,40 +86,59 @@ export class LocalBackend implements StorageBackend {
   }
 
   async removeFolder(path: string): Promise<void> {
-    const folder = this.#locate(path);
-    await withStorageFailure('remove folder', folder, async () => {
+    await this.#at('remove folder', path, async folder => {
       await nullWhenMissing(rmdir(folder));
       await nullWhenMissing(syncFolder(dirname(folder)));
     });
   }
 
   async makeFolder(path: string): Promise<boolean> {
-    const folder = this.#locate(path);
-    return await withStorageFailure('create folder', folder, async () => {
-      if (!(await mkdirNew(folder))) return false;
+    return await this.#at('create folder', path, async folder => {
+      if (!(await mkdirNew(folder, path === ''))) return false;
       await syncFolder(dirname(folder));
       return true;
     });
   }
 
-  #locate(path: string): string {
-    return join(this.#root, ...splitStoragePath(path));
+  /**
+   * Does `work` at a path whose folders are real ones: through a link, removing a point could remove files
+   * outside of the repository. The repository's own folder may be a link: that was said on purpose.
+   */
+  async #at<T>(action: string, path: string, work: (file: string) => Promise<T>): Promise<T> {
+    const parts = splitStoragePath(path);
+    const file = join(this.#root, ...parts);
+    return await withStorageFailure(action, file, async () => {
+      for (let depth = 1; depth < parts.length; depth++) {
+        await refuseLink(join(this.#root, ...parts.slice(0, depth)));
+      }
+      return await work(file);
+    });
   }
 }
 
+async function refuseLink(folder: string): Promise<void> {
+  if ((await nullWhenMissing(lstat(folder)))?.isSymbolicLink() !== true) return;
+  throw new StorageError(`${folder} is a symbolic link, expected a folder`, {
+    hint: 'Links are not followed inside a repository: put the folder itself in its place, or mount it there.',
+    fields: { path: folder },
+  });
+}
+
 async function describeEntry(folder: string, name: string): Promise<StorageEntry | null> {
-  const path = join(folder, name);
-  const status = (await nullWhenMissing(stat(path))) ?? (await nullWhenMissing(lstat(path)));
+  const status = await nullWhenMissing(lstat(join(folder, name)));
   if (status === null) return null;
+  if (status.isSymbolicLink()) return { name, kind: 'link' };
   return status.isDirectory() ? { name, kind: 'folder' } : { name, kind: 'file', bytes: status.size };
 }
 
-async function mkdirNew(folder: string): Promise<boolean> {
+async function mkdirNew(folder: string, mayBeLink: boolean): Promise<boolean> {
   try {
     await mkdir(folder);
     return true;
   } catch (error) {
-    if (errnoOf(error) !== 'EEXIST' || !(await stat(folder)).isDirectory()) throw error;
+    if (errnoOf(error) !== 'EEXIST') throw error;
+    if (!mayBeLink) await refuseLink(folder);
+    if (!(await stat(folder)).isDirectory()) throw error;
     return false;
   }
 }

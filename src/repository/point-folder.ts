@@ -9,6 +9,7 @@ import {
   type Point,
 } from './manifest.js';
 import type { StorageBackend } from './storage-backend.js';
+import { isStorageName } from './storage-path.js';
 
 const DIGEST_MAX_BYTES = 1024;
 
@@ -65,9 +66,22 @@ function checkDigest(bytes: Uint8Array | null, name: string, seen: string): void
 /**
  * Removes a point's folder with everything in it. The manifest goes first: from then on there is no such
  * point, and what a crash leaves behind is an incomplete folder, never a point without its data.
+ * @throws RepositoryError REPOSITORY_INVALID when something is in it that a point does not have: then nothing
+ *   but the manifest is removed. StorageError.
  */
 export async function removePointFolder(backend: StorageBackend, folder: string): Promise<void> {
   await backend.remove(`${folder}/${MANIFEST_NAME}`);
-  for (const { name } of await backend.list(folder)) await backend.remove(`${folder}/${name}`);
+  const entries = await backend.list(folder);
+  const strange = entries.find(({ kind, name }) => kind === 'folder' || !isStorageName(name));
+  if (strange !== undefined) throw strangeEntry(folder, strange.name);
+  for (const { name } of entries) await backend.remove(`${folder}/${name}`);
   await backend.removeFolder(folder);
+}
+
+function strangeEntry(folder: string, name: string): RepositoryError {
+  return new RepositoryError(
+    'REPOSITORY_INVALID',
+    `${folder} is not removed: ${JSON.stringify(name)} in it does not belong to a point`,
+    { hint: 'Look who put it there, and move it away.', fields: { folder, entry: name } },
+  );
 }

@@ -49,8 +49,11 @@ export interface StorageBackend {
 
 export interface StorageEntry {
   readonly name: string;
-  /** Anything that is no folder counts as a file; opening tells what it really is. */
-  readonly kind: 'file' | 'folder';
+  /**
+   * Anything that is neither a folder nor a symbolic link counts as a file; opening tells what it really is.
+   * A link is never followed, wherever it leads.
+   */
+  readonly kind: 'file' | 'folder' | 'link';
   /** Size of a file. */
   readonly bytes?: number;
 }

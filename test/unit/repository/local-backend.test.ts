@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, open, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -102,4 +102,38 @@ it('a file that was replaced since it was judged is put back, not removed', asyn
   expect(await takeAway(join(root, 'lock'), Buffer.from('stale'))).toBe(true);
   expect(await takeAway(join(root, 'lock'), Buffer.from('stale'))).toBe(false);
   expect(await backend.list('')).toEqual([]);
+});
+
+it('never follows a link to a folder: what it leads to is neither listed, read, written nor removed', async () => {
+  const [repo, outside] = [join(root, 'repo'), join(root, 'outside')];
+  await mkdir(repo);
+  await mkdir(outside);
+  await writeFile(join(outside, 'precious'), 'x');
+  await symlink(outside, join(repo, 'web1'));
+  const backend = new LocalBackend(repo);
+  expect(await backend.list('')).toEqual([{ name: 'web1', kind: 'link' }]);
+  const attempts = [
+    () => backend.list('web1'),
+    () => backend.read('web1/precious', { maxBytes: 9 }),
+    () => backend.openVolume('web1/precious'),
+    () => backend.createVolume('web1/new'),
+    () => backend.putExclusive('web1/new', Buffer.from('y')),
+    () => backend.replace('web1/precious', Buffer.from('y')),
+    () => backend.remove('web1/precious'),
+    () => backend.removeIfUnchanged('web1/precious', Buffer.from('x')),
+    () => backend.makeFolder('web1'),
+    () => backend.makeFolder('web1/new'),
+    () => backend.removeFolder('web1'),
+  ];
+  for (const attempt of attempts) await expect(attempt()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+  expect(await readdir(outside)).toEqual(['precious']);
+});
+
+it('the repository itself may be a link: that was said on purpose', async () => {
+  await mkdir(join(root, 'real'));
+  await symlink(join(root, 'real'), join(root, 'repo'));
+  const backend = new LocalBackend(join(root, 'repo'));
+  expect(await backend.makeFolder('')).toBe(false);
+  expect(await backend.putExclusive('a', Buffer.from('x'))).toBe(true);
+  expect(await backend.list('')).toEqual([{ name: 'a', kind: 'file', bytes: 1 }]);
 });
