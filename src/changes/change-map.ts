@@ -1,11 +1,12 @@
 import { AbortedError, NbdNegotiationError } from '../errors.js';
-import { ExtentKind, ExtentList } from '../extents/extent-list.js';
+import { ExtentKind, type ExtentList } from '../extents/extent-list.js';
 import {
   CONTEXT_BASE_ALLOCATION,
   CONTEXT_QEMU_DIRTY_BITMAP,
   NBD_STATE_DIRTY,
   NBD_STATE_ZERO,
 } from '../nbd/protocol/constants.js';
+import { ChangeMapBuilder } from './change-map-builder.js';
 import { ContextCursor } from './context-cursor.js';
 import type { StatusSource } from './status-source.js';
 
@@ -14,6 +15,8 @@ export interface ChangeMapOptions {
   readonly bitmap?: string | undefined;
   /** Everything from here on counts as changed whatever the bitmap says: a disk that grew. Bytes. */
   readonly changedFrom?: number | undefined;
+  /** What the server reads at least; extents are widened to it, see {@link ChangeMapBuilder}. Bytes, default 1. */
+  readonly block?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told after each reply up to where the disk is mapped. Bytes. */
   readonly onProgress?: ((mapped: number) => void) | undefined;
@@ -40,12 +43,12 @@ export async function readChangeMap(
   source: StatusSource,
   options: ChangeMapOptions = {},
 ): Promise<ExtentList> {
-  const result = new ExtentList();
-  if (source.size === 0) return result;
+  const result = new ChangeMapBuilder({ size: source.size, block: options.block });
+  if (source.size === 0) return result.finish();
   const cursors = openCursors(source, options.bitmap);
   if (cursors.all.length === 0) {
     result.append(0, source.size, ExtentKind.data);
-    return result;
+    return result.finish();
   }
   while (cursors.all[0]!.position < source.size) {
     if (options.signal?.aborted) throw new AbortedError('reading the change map', options.signal.reason);
@@ -53,7 +56,7 @@ export async function readChangeMap(
     combine(cursors, result, options.changedFrom ?? Number.POSITIVE_INFINITY);
     options.onProgress?.(cursors.all[0]!.position);
   }
-  return result;
+  return result.finish();
 }
 
 interface Cursors {
@@ -95,7 +98,7 @@ async function refill(source: StatusSource, cursors: readonly ContextCursor[]): 
 }
 
 /** Combines what both contexts know, up to where the first of them ends. */
-function combine({ allocation, dirty, all }: Cursors, result: ExtentList, changedFrom: number): void {
+function combine({ allocation, dirty, all }: Cursors, result: ChangeMapBuilder, changedFrom: number): void {
   let position = all[0]!.position;
   while (all.every(cursor => cursor.known)) {
     let end = Math.min(...all.map(cursor => cursor.extentEnd));

@@ -1,6 +1,10 @@
 import { NbdConnectionError } from '../errors.js';
 import type { StatusRun } from '../nbd/client/status-run.js';
 
+/** A server may cut its disk as finely as it likes at first; after so many extents, 512 bytes each on average. */
+const FREE_EXTENTS = 1 << 22;
+const LEAST_AVERAGE = 512;
+
 /**
  * Where one meta context stands. Each context has its own cursor: a reply's coverage in one context says
  * nothing about another (QEMU cuts them at different places).
@@ -17,6 +21,7 @@ export class ContextCursor {
   #position = 0;
   #extentEnd = 0;
   #runEnd = 0;
+  #extents = 0;
 
   constructor(name: string, size: number) {
     this.name = name;
@@ -60,11 +65,22 @@ export class ContextCursor {
         `block status of "${this.name}" from ${run.offset} covers ${run.total} bytes and makes no progress at ${this.#position}`,
       );
     }
+    this.#extents += run.lengths.length;
+    this.#checkAverage(run.offset);
     this.#run = run;
     this.#index = 0;
     this.#extentEnd = run.offset + run.lengths[0]!;
     this.#runEnd = Math.min(run.offset + run.total, this.#size);
     this.#skipUsed();
+  }
+
+  /** No disk is cut like this; a server that says so keeps us busy for years. */
+  #checkAverage(known: number): void {
+    if (this.#extents <= FREE_EXTENTS || known >= (this.#extents - FREE_EXTENTS) * LEAST_AVERAGE) return;
+    throw new NbdConnectionError(
+      'NBD_PROTOCOL',
+      `block status of "${this.name}" takes ${this.#extents} extents for ${known} bytes, expected at least ${LEAST_AVERAGE} bytes each`,
+    );
   }
 
   /** Moves to `offset`, at most {@link extentEnd}. */

@@ -57,6 +57,7 @@ export async function mapDisk(job: DiskJob, options: CheckedOptions): Promise<Ex
   return readChangeMap(client, {
     bitmap: base ? disk.bitmap : undefined,
     changedFrom: base?.size,
+    block: client.info.blockSize.minimum,
     signal: options.signal,
     onProgress: done => options.onProgress?.({ phase: 'map', disk: disk.name, done, total: client.size }),
   });

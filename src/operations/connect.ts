@@ -41,7 +41,8 @@ export async function connect(uri: string, options: ConnectOptions = {}): Promis
   const wanted = [CONTEXT_BASE_ALLOCATION, ...contexts];
   if (bitmap !== undefined) wanted.push(bitmapContext(bitmap));
   const client = await connectNbd(uri, { ...rest, contexts: [...new Set(wanted)] });
-  const changeMap = (signal?: AbortSignal) => readChangeMap(client, { bitmap, signal });
+  const block = client.info.blockSize.minimum;
+  const changeMap = (signal?: AbortSignal) => readChangeMap(client, { bitmap, block, signal });
   return {
     nbd: client,
     size: client.size,

@@ -37,7 +37,11 @@ export async function mapExport(uri: string | NbdUri, options: MapOptions = {}):
     ...(options.timeoutMs !== undefined && { timeoutMs: options.timeoutMs }),
     ...(options.signal && { signal: options.signal }),
   });
-  const list = await readChangeMap(client, { bitmap: options.bitmap, signal: options.signal });
+  const list = await readChangeMap(client, {
+    bitmap: options.bitmap,
+    block: client.info.blockSize.minimum,
+    signal: options.signal,
+  });
   return describeMap(list, redactUri(parsed.text), client.size, options.bitmap ?? null);
 }
 
