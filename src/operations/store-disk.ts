@@ -6,6 +6,7 @@ import { type FramePool, type SealedFrame, sealedCapacity } from '../codec/frame
 import { AbortedError } from '../errors.js';
 import type { ExtentList, Range } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
+import { ReadWindow } from './read-window.js';
 
 /**
  * Frames being read or sealed at once: two for each codec thread (at work, and waiting) and some to read. More
@@ -13,6 +14,8 @@ import { BufferSlots } from './buffer-slots.js';
  */
 const FRAMES_READING = 4;
 const MAX_FRAMES_IN_FLIGHT = 24;
+/** Reads under way, of all frames together. Frames of one piece never come near it. */
+const MAX_READS_IN_FLIGHT = 256;
 /** Sealed frames that the writer may hold: one pack that fills and one that is being written, 16 frames each. */
 const FRAMES_HELD = 32;
 
@@ -59,6 +62,7 @@ class Pipeline {
   /** Settles when everything added so far is written; each frame hangs itself behind the one before. */
   #written: Promise<void> = Promise.resolve();
   readonly #reading = new Set<Promise<unknown>>();
+  readonly #window = new ReadWindow(MAX_READS_IN_FLIGHT);
   #failure: { readonly error: unknown } | undefined;
   #readBytes = 0;
   #zeroBytes = 0;
@@ -121,15 +125,26 @@ class Pipeline {
 
   /** A buffer leaves for another thread only when no socket holds a view of it any more: all settle first. */
   async #read(pieces: readonly Range[], raw: ArrayBuffer): Promise<void> {
+    const reads: Promise<void>[] = [];
+    let failure: { readonly error: unknown } | undefined;
     let at = 0;
-    const reads = pieces.map(({ offset, length }) => {
-      const target = new Uint8Array(raw, at, length);
+    for (const { offset, length } of joinTouching(pieces)) {
+      await this.#window.enter();
+      const stop = failure ?? this.#failure;
+      if (stop) {
+        failure = stop;
+        this.#window.leave();
+        break;
+      }
+      const read = this.#options.reader.readInto(offset, new Uint8Array(raw, at, length));
+      const settled = read.catch(error => {
+        failure ??= { error };
+      });
+      reads.push(settled.finally(() => this.#window.leave()));
       at += length;
-      return this.#options.reader.readInto(offset, target);
-    });
-    for (const result of await Promise.allSettled(reads)) {
-      if (result.status === 'rejected') throw result.reason;
     }
+    await Promise.all(reads);
+    if (failure) throw failure.error;
   }
 
   async #writeFrame(plan: FramePlan, sealed: SealedFrame): Promise<void> {
@@ -165,6 +180,20 @@ class Pipeline {
 
 function dataPieces(plan: FramePlan): Range[] {
   return plan.extents.filter(extent => !extent.zero);
+}
+
+/** Pieces that touch on the disk were cut where frames are; they lie one after another in the frame too. */
+function* joinTouching(pieces: readonly Range[]): Generator<Range, void, undefined> {
+  let current: Range | undefined;
+  for (const piece of pieces) {
+    if (current && current.offset + current.length === piece.offset) {
+      current = { offset: current.offset, length: current.length + piece.length };
+      continue;
+    }
+    if (current) yield current;
+    current = piece;
+  }
+  if (current) yield current;
 }
 
 /** Puts the plan's zero ranges back between the pieces, in the order of the disk. */

@@ -25,11 +25,15 @@ import type { CommandRequest } from './command.js';
 import type { Connection } from './connection.js';
 import { ConnectionPool } from './connection-pool.js';
 import type { ExportInfo } from './negotiate.js';
-import { alignOutward, splitRange } from './request-ranges.js';
+import { alignOutward, cutRange, splitRange } from './request-ranges.js';
+import { runParts } from './run-parts.js';
 import type { StatusRun } from './status-run.js';
 
 /** Largest length that a compact block status, trim or write-zeroes request can carry, kept aligned. Bytes. */
 const MAX_COMPACT_RANGE = 0x80000000;
+
+/** Commands of one read at once: a server's maximum may be so small that a read takes millions. */
+const MAX_PARTS_IN_FLIGHT = 64;
 
 /** Write options. */
 export interface WriteOptions {
@@ -135,14 +139,10 @@ export class NbdClient {
       return this.#readUnaligned(offset, target, minimum);
     }
     if (target.byteLength <= this.maxRequest) return this.#readOnce(offset, target);
-    await settleAll(
-      splitRange(offset, target.byteLength, this.maxRequest).map(range =>
-        this.#readOnce(
-          range.offset,
-          target.subarray(range.offset - offset, range.offset - offset + range.length),
-        ),
-      ),
-    );
+    await runParts(cutRange(offset, target.byteLength, this.maxRequest), MAX_PARTS_IN_FLIGHT, range => {
+      const start = range.offset - offset;
+      return this.#readOnce(range.offset, target.subarray(start, start + range.length));
+    });
   }
 
   #readOnce(offset: number, target: Uint8Array): Promise<void> {

@@ -5,11 +5,18 @@ interface ByteRange {
 
 /** Cuts a range into parts of at most `limit` bytes. */
 export function splitRange(offset: number, length: number, limit: number): ByteRange[] {
-  const parts: ByteRange[] = [];
+  return [...cutRange(offset, length, limit)];
+}
+
+/** The same, one by one. */
+export function* cutRange(
+  offset: number,
+  length: number,
+  limit: number,
+): Generator<ByteRange, void, undefined> {
   for (let at = 0; at < length; at += limit) {
-    parts.push({ offset: offset + at, length: Math.min(limit, length - at) });
+    yield { offset: offset + at, length: Math.min(limit, length - at) };
   }
-  return parts;
 }
 
 /** The smallest range that holds the given one and starts and ends on multiples of `block`. */
