@@ -67,6 +67,9 @@ async function openLink(machine: MachineStore, { point, disk }: ChainLink): Prom
       expected: {
         archiveId: archive.archiveId,
         indexSha256: archive.index.sha256,
+        indexRawLength: archive.index.rawLength,
+        frames: archive.frames,
+        extents: archive.extents,
         disk: disk.name,
         size: disk.size,
         volumeBytes: archive.volumes.map(volume => volume.bytes),

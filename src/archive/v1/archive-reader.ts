@@ -15,6 +15,11 @@ export interface ArchiveExpectation {
   readonly archiveId?: string;
   /** SHA-256 of the stored index, 64 hex digits. */
   readonly indexSha256?: string;
+  /** Length of the index before compression. Bytes. */
+  readonly indexRawLength?: number;
+  /** Rows of the index: how much memory it takes is known before it is read. */
+  readonly frames?: number;
+  readonly extents?: number;
   readonly disk?: string;
   /** Size of the disk in bytes. */
   readonly size?: number;
@@ -60,13 +65,19 @@ async function openIndex(files: VolumeFiles, expected: ArchiveExpectation): Prom
   if (expected.archiveId !== undefined) files.expectArchive(expected.archiveId);
   const { reader, trailer } = await files.openEnd(files.count);
   files.expectArchive(trailer.archiveId);
-  const place = indexPlace(trailer, reader.size, files.count, expected.indexSha256);
+  const place = indexPlace(trailer, reader.size, files.count, expected);
   const volumeBytes: (number | undefined)[] = Array.from(
     { length: files.count },
     (_, index) => expected.volumeBytes?.[index],
   );
   volumeBytes[files.count - 1] = reader.size;
-  const index = await readIndex(reader, place, { archiveId: trailer.archiveId, volumeBytes });
+  const { frames, extents } = expected;
+  const index = await readIndex(reader, place, {
+    archiveId: trailer.archiveId,
+    volumeBytes,
+    frames,
+    extents,
+  });
   if (expected.size !== undefined && index.size !== expected.size) {
     throw new ChainError(
       'CHAIN_FOREIGN',
@@ -80,11 +91,16 @@ function indexPlace(
   trailer: ArchiveTrailer,
   size: number,
   volume: number,
-  sha256: string | undefined,
+  { indexSha256: sha256, indexRawLength: rawLength }: ArchiveExpectation,
 ): IndexPlace {
   const place = trailer.index!; // The last volume's trailer has one: its schema says so, `last` was checked.
   if (sha256 !== undefined && place.sha256 !== sha256) {
     throw new DamagedError(`the trailer says that the index has SHA-256 ${place.sha256}, expected ${sha256}`);
+  }
+  if (rawLength !== undefined && place.rawLength !== rawLength) {
+    throw new DamagedError(
+      `the trailer says that the index has ${place.rawLength} bytes, expected ${rawLength}`,
+    );
   }
   const end = place.offset + place.storedLength + VOLUME_TAIL;
   if (end > size) throw torn(volume, `has ${size} bytes, its index needs at least ${end}`);

@@ -1,6 +1,6 @@
 import { DamagedError } from '../../errors.js';
 import type { ExtentTable } from './extent-table.js';
-import { MAX_FRAME_RAW, MAX_FRAME_STORED, TAR_BLOCK, VOLUME_TAIL } from './format-limits.js';
+import { MAX_FRAME_RAW, MAX_FRAME_STORED, MAX_VOLUMES, TAR_BLOCK, VOLUME_TAIL } from './format-limits.js';
 import type { FrameTable } from './frame-table.js';
 
 /** What rows of an index are checked against. */
@@ -33,6 +33,19 @@ export function checkFrameRow(frames: FrameTable, bounds: IndexBounds): void {
     TAR_BLOCK,
     volumeBytes - VOLUME_TAIL - stored,
   );
+  if (frame > 0) checkBehind(frames, frame);
+}
+
+/**
+ * Frames lie in the order of their numbers, so every row needs stored bytes of its own: a file with few bytes
+ * cannot have many frames. A row that repeats another compresses to nothing, and would fill the memory.
+ */
+function checkBehind(frames: FrameTable, frame: number): void {
+  const [volume, before] = [frames.volumeAt(frame), frames.volumeAt(frame - 1)];
+  inRange(frame, 'volume', volume, before, MAX_VOLUMES);
+  if (volume > before) return;
+  const end = frames.offsetAt(frame - 1) + frames.storedLengthAt(frame - 1);
+  inRange(frame, 'offset in the volume', frames.offsetAt(frame), end, Number.MAX_SAFE_INTEGER);
 }
 
 function inRange(frame: number, what: string, value: number, least: number, most: number): void {

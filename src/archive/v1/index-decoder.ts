@@ -16,6 +16,9 @@ import {
 export interface IndexExpectation {
   readonly archiveId: string;
   readonly rawLength: number;
+  /** How many rows there have to be, as far as it is known. */
+  readonly frames?: number | undefined;
+  readonly extents?: number | undefined;
   /** See {@link IndexBounds}. */
   readonly volumeBytes: readonly (number | undefined)[];
 }
@@ -86,6 +89,8 @@ export class IndexDecoder {
   #decodeHeader(): number {
     const header = decodeIndexHeader(this.#buffer.subarray(0, INDEX_HEADER_LENGTH), this.#expected);
     const { size, originCount } = header;
+    sameCount('frames', header.frameCount, this.#expected.frames);
+    sameCount('extents', header.extentCount, this.#expected.extents);
     this.#header = header;
     this.#bounds = { size, originCount, volumeBytes: this.#expected.volumeBytes };
     return INDEX_HEADER_LENGTH;
@@ -114,4 +119,9 @@ export class IndexDecoder {
     this.#end = checkExtentRow(this.#extents, this.#end, this.#frames, this.#bounds!);
     return EXTENT_ROW_LENGTH;
   }
+}
+
+function sameCount(what: string, count: number, expected: number | undefined): void {
+  if (expected === undefined || count === expected) return;
+  throw new DamagedError(`the index has ${count} ${what}, expected ${expected}`);
 }

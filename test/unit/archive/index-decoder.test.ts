@@ -22,7 +22,7 @@ const sane: Frame = { raw: 4096, stored: 100, volume: 1, offset: 2048, origin: 0
 
 function index(frameChange: Partial<Frame>, fill: (extents: ExtentTable) => void, size = 1 << 20): Buffer {
   const frames = new FrameTable();
-  for (const frame of [sane, { ...sane, ...frameChange }]) {
+  for (const frame of [sane, { ...sane, offset: 4096, ...frameChange }]) {
     const { raw, stored, origin, keyId } = frame;
     const digests = { digest: new Uint8Array(32), storedDigest: new Uint8Array(16) };
     frames.append({ ...digests, rawLength: raw, storedLength: stored, origin, originFrame: 0, keyId });
@@ -90,6 +90,8 @@ describe('index', () => {
     ['an offset inside the header', { offset: 511 }],
     ['an end inside the trailer', { offset: VOLUME_BYTES - 2048 - 99 }],
     ['an offset above 2^53', { offset: 2 ** 63 }],
+    ['the stored bytes of the frame before it', { offset: 2048 }],
+    ['the last stored byte of the frame before it', { offset: 2147 }],
     ['an origin that there is not', { origin: 2 }],
     ['a key', { keyId: 1 }],
   ])('a frame with %s is refused', (_, change) => {
@@ -104,6 +106,29 @@ describe('index', () => {
     ['leave their frame', e => e.append(0, 4096, 1, 1)],
   ])('extents that %s are refused', (_, fill) => {
     expect(() => decode(index({}, fill))).toThrow(expect.objectContaining({ code: 'DATA_DAMAGED' }));
+  });
+
+  test('frames may touch', () => {
+    expect(decode(index({ offset: 2148 }, none)).frames.count).toBe(2);
+  });
+
+  test('a bomb of identical frame rows is refused at its second row', () => {
+    const rows = 100_000;
+    const one = index({ offset: 2048 }, none);
+    const row = one.subarray(one.length - 80);
+    const bomb = Buffer.concat([one.subarray(0, 64 + 32), ...Array<Buffer>(rows).fill(row)]);
+    bomb.writeUInt32LE(rows, 36);
+    expect(() => decode(bomb, 1 << 20)).toThrow(/frame 1 has offset in the volume 2048, expected 2148/);
+  });
+
+  test('more or fewer rows than the manifest says are refused before the first', () => {
+    const bytes = index({}, three);
+    const archive = { archiveId: ARCHIVE_ID, rawLength: bytes.length, volumeBytes: [VOLUME_BYTES] };
+    for (const counts of [{ frames: 1 }, { frames: 3 }, { extents: 2 }, { extents: 4 }]) {
+      const decoder = new IndexDecoder({ ...archive, ...counts });
+      decoder.target.set(bytes.subarray(0, 64));
+      expect(() => decoder.accept(64)).toThrow(/the index has [23] (frames|extents), expected/);
+    }
   });
 
   test('another archive is foreign, a newer version unsupported', () => {
