@@ -1,5 +1,5 @@
 import { ChainError } from '../errors.js';
-import type { Manifest, PointLevel, Reason } from './manifest.js';
+import type { DiskEntry, Manifest, PointLevel, Reason } from './manifest.js';
 
 /** A disk that is about to be backed up. */
 export interface PlannedDisk {
@@ -20,32 +20,64 @@ export interface DiskPlan {
 }
 
 /**
- * The level of every disk of a point that builds on `parent`. A disk that the parent cannot serve as a base
- * for gets a full of its own. One that grew stays: what it grew by counts as changed.
+ * The level of every disk of a point that builds on `base`. A disk that the base cannot serve gets a full of its
+ * own. One that grew stays: what it grew by counts as changed.
+ * @param seen the base, and for a differential every point since: a disk that shrank in between and grew again
+ *   lost what it held there, and no bitmap has to tell.
  * @param mayFallBack whether a disk without a bitmap gets a full.
  * @throws ChainError NBD_CONTEXT_MISSING when it does not.
  */
 export function planDisks(
   disks: readonly PlannedDisk[],
-  parent: Manifest,
+  seen: readonly [base: Manifest, ...later: Manifest[]],
   level: 'incremental' | 'differential',
   mayFallBack: boolean,
 ): DiskPlan[] {
   return disks.map(disk => {
-    const reason = reasonByParent(disk, parent) ?? reasonByBitmap(disk, level, mayFallBack);
+    const reason = reasonByPoints(disk, seen) ?? reasonByBitmap(disk, level, mayFallBack);
     return { name: disk.name, level: reason === null ? level : 'full', reason };
   });
 }
 
-function reasonByParent(disk: PlannedDisk, parent: Manifest): Reason | null {
-  const before = parent.disks.find(entry => entry.name === disk.name);
-  if (before === undefined) return { code: 'disk-new', text: `point ${parent.id} has no disk ${disk.name}` };
-  if (before.status === 'failed') {
-    return { code: 'disk-failed-before', text: `disk ${disk.name} failed in point ${parent.id}` };
+function reasonByPoints(
+  disk: PlannedDisk,
+  [base, ...later]: readonly [Manifest, ...Manifest[]],
+): Reason | null {
+  const before = base.disks.find(entry => entry.name === disk.name);
+  const reason = reasonByEntry(disk.name, base, before);
+  if (reason !== null || before === undefined) return reason;
+  if (disk.size < before.size) return shrunk(disk, `${before.size} in point ${base.id}`);
+  for (const point of later) {
+    const since = reasonSince(disk.name, before.size, point);
+    if (since !== null) return since;
   }
-  if (disk.size >= before.size) return null;
-  const text = `disk ${disk.name} has ${disk.size} bytes, ${before.size} in point ${parent.id}`;
-  return { code: 'disk-shrunk', text };
+  return null;
+}
+
+function reasonByEntry(name: string, point: Manifest, entry: DiskEntry | undefined): Reason | null {
+  if (entry === undefined) return { code: 'disk-new', text: `point ${point.id} has no disk ${name}` };
+  if (entry.status === 'stored') return null;
+  return { code: 'disk-failed-before', text: `disk ${name} failed in point ${point.id}` };
+}
+
+/** What a point after the base says against building on the base, where the disk had `size` bytes. */
+function reasonSince(name: string, size: number, point: Manifest): Reason | null {
+  const entry = point.disks.find(disk => disk.name === name);
+  if (entry !== undefined && entry.size < size) {
+    return {
+      code: 'disk-shrunk',
+      text: `disk ${name} had ${entry.size} bytes in point ${point.id}, ${size} in the full`,
+    };
+  }
+  // A copy may have been taken of some disks only, and stands outside of the chain.
+  if (point.level === 'copy') return null;
+  const reason = reasonByEntry(name, point, entry);
+  if (reason !== null || entry?.level !== 'full') return reason;
+  return { code: 'disk-restarted', text: `disk ${name} began anew with a full in point ${point.id}` };
+}
+
+function shrunk({ name, size }: { readonly name: string; readonly size: number }, before: string): Reason {
+  return { code: 'disk-shrunk', text: `disk ${name} has ${size} bytes, ${before}` };
 }
 
 function reasonByBitmap(disk: PlannedDisk, level: string, mayFallBack: boolean): Reason | null {

@@ -1,16 +1,16 @@
 import { ChainError } from '../errors.js';
 import { ancestryOf, openChain } from './chain.js';
 import { type DiskPlan, type PlannedDisk, planDisks } from './disk-level.js';
-import type { Point, PointLevel, Reason, Since } from './manifest.js';
-import { chainPoints, mayBeYounger } from './point-order.js';
+import type { Manifest, Point, PointLevel, Reason, Since } from './manifest.js';
+import { chainPoints, mayBeYounger, sortPoints, type UnreadablePoint } from './point-order.js';
 import { resolveSince, type SinceAnswer } from './since.js';
 
 export interface LevelRequest {
   readonly requested: PointLevel | 'auto';
   /** The machine's committed points, in any order. */
   readonly points: readonly Point[];
-  /** Points known to be unusable: manifest unreadable, or volumes missing. */
-  readonly brokenPoints?: readonly string[];
+  /** Points known to be unusable: manifest unreadable or missing, or volumes missing. */
+  readonly brokenPoints?: readonly UnreadablePoint[];
   /** What the bitmap records since: a checkpoint's label, a point's id, or `latest`. */
   readonly since?: string;
   /** With `auto`: a chain has at most this many points before the next full. */
@@ -112,13 +112,24 @@ function planDelta(request: LevelRequest, level: 'incremental' | 'differential')
       },
     );
   }
+  const later = level === 'differential' ? laterPoints(request.points, parent) : [];
   return {
     level,
     reason: request.requested === 'auto' ? { code: 'auto', text: `on point ${parent.manifest.id}` } : null,
     parent: { id: parent.manifest.id, manifestSha256: parent.sha256 },
     since: requireSince(request, level, ancestryOf(request.points, parent)),
-    disks: planDisks(request.disks, parent.manifest, level, request.requested === 'auto'),
+    disks: planDisks(request.disks, [parent.manifest, ...later], level, request.requested === 'auto'),
   };
+}
+
+/**
+ * What was seen of the disks between the full and now. Copies count as well: they show sizes too.
+ * @throws ChainError when a point in between is missing: what it saw is unknown.
+ */
+function laterPoints(points: readonly Point[], base: Point): Manifest[] {
+  const later = sortPoints(points).filter(point => point.manifest.sequence > base.manifest.sequence);
+  for (const point of chainPoints(later)) ancestryOf(points, point);
+  return later.map(point => point.manifest);
 }
 
 /** @throws ChainError when the chain that ends in `parent` cannot be read, as far as manifests tell. */
@@ -128,17 +139,21 @@ function checkParentChain(request: LevelRequest, parent: Point | undefined): voi
   // A broken point younger than the newest readable one may be the one that the bitmap stands for: then a
   // change before it would be lost.
   const broken = (request.brokenPoints ?? []).find(
-    id => chainIds.has(id) || parent === undefined || mayBeYounger(id, parent, request.points),
+    point => chainIds.has(point.id) || parent === undefined || mayBeYounger(point, parent, request.points),
   );
-  if (broken !== undefined) {
-    throw new ChainError('CHAIN_TORN', `point ${broken} is damaged, so nothing can build on it`, {
-      hint: 'Repair it from a copy of the repository, or take a full.',
-      fields: { point: broken },
-    });
-  }
+  if (broken !== undefined) throw unusable(broken);
   for (const disk of parent?.manifest.disks ?? []) {
     if (disk.status === 'stored') openChain(request.points, parent!.manifest.id, disk.name);
   }
+}
+
+function unusable({ id, error }: UnreadablePoint): ChainError {
+  const code = error instanceof ChainError ? error.code : 'CHAIN_TORN';
+  return new ChainError(code, `point ${id} is damaged, so nothing can build on it: ${error.message}`, {
+    cause: error,
+    hint: 'Repair it from a copy of the repository, or take a full.',
+    fields: { ...error.fields, point: id },
+  });
 }
 
 function isAnyBroken(request: LevelRequest): boolean {

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NbdeltaError } from '#nbdelta/errors.js';
+import { DamagedError, NbdeltaError } from '#nbdelta/errors.js';
 import { ancestryOf } from '#nbdelta/repository/chain.js';
 import type { PlannedDisk } from '#nbdelta/repository/disk-level.js';
 import { type LevelRequest, planLevel } from '#nbdelta/repository/level.js';
-import type { Point } from '#nbdelta/repository/manifest.js';
+import type { ManifestInput, Point, StoredDisk } from '#nbdelta/repository/manifest.js';
 import {
   chainPoint,
   failedDisk,
@@ -29,13 +29,17 @@ function refusal(change: Partial<LevelRequest>) {
 }
 
 const coded = (code: string) => expect.objectContaining({ code, hint: expect.any(String) });
+const broken = (number: number) => ({
+  id: sampleId(number),
+  error: new DamagedError('its manifest is damaged'),
+});
 const linkTo = (point: Point) => ({ id: point.manifest.id, manifestSha256: point.sha256 });
 
 describe('planLevel', () => {
   it.each(['full', 'copy'] as const)('%s has no parent, whatever there is', level => {
     const expected = { level, reason: null, parent: null, since: { kind: 'none', label: null, point: null } };
     expect(plan({ requested: level })).toMatchObject(expected);
-    expect(plan({ requested: level, brokenPoints: [sampleId(3)], points: [third] })).toMatchObject(expected);
+    expect(plan({ requested: level, brokenPoints: [broken(3)], points: [third] })).toMatchObject(expected);
     expect(plan({ requested: level }).disks).toEqual([{ name: 'vda', level, reason: null }]);
   });
 
@@ -118,9 +122,9 @@ describe('auto', () => {
   it.each<[string, Partial<LevelRequest>, string]>([
     ['a missing ancestor', { points: [full, third] }, 'CHAIN_MISSING'],
     ['a changed ancestor', { points: [{ ...full, sha256: '0'.repeat(64) }, second, third] }, 'CHAIN_FOREIGN'],
-    ['a damaged point in the chain', { brokenPoints: [sampleId(2)] }, 'CHAIN_TORN'],
-    ['a damaged point after the chain', { brokenPoints: [sampleId(4)] }, 'CHAIN_TORN'],
-    ['nothing but a damaged point', { points: [], brokenPoints: [sampleId(1)] }, 'CHAIN_TORN'],
+    ['a damaged point in the chain', { brokenPoints: [broken(2)] }, 'CHAIN_TORN'],
+    ['a damaged point after the chain', { brokenPoints: [broken(4)] }, 'CHAIN_TORN'],
+    ['nothing but a damaged point', { points: [], brokenPoints: [broken(1)] }, 'CHAIN_TORN'],
   ])('%s breaks the chain: a full; refused for an incremental', (_, change, code) => {
     expect(plan(change)).toMatchObject({ level: 'full', parent: null, reason: { code: 'chain-broken' } });
     refusal({ ...change, requested: 'incremental' }).toThrow(coded(code));
@@ -128,7 +132,7 @@ describe('auto', () => {
 
   it('a damaged point of an older chain does not matter', () => {
     const points = [...CHAIN, chainPoint(5, null)];
-    expect(plan({ points, brokenPoints: [sampleId(2), sampleId(4)] }).level).toBe('incremental');
+    expect(plan({ points, brokenPoints: [broken(2), broken(4)] }).level).toBe('incremental');
   });
 });
 
@@ -172,6 +176,52 @@ describe('disks of an incremental', () => {
     expect(plan({ disks: [{ ...VDA, bitmap: 'missing' }] })).toMatchObject(expected);
     const grown = plan({ disks: [{ ...VDA, size: 5 }] });
     expect(grown).toMatchObject({ level: 'full', parent: null, reason: { code: 'disk-shrunk' } });
+  });
+});
+
+describe('disks of a differential: what was seen of them since the full', () => {
+  const change = (number: number, disks: ManifestInput['disks']) => ({
+    change: { disks, partial: disks.some(disk => disk.status === 'failed'), sequence: number },
+  });
+  const base = chainPoint(1, null, { disks: ['vda', 'vdb'] });
+  const [vda, vdb] = chainPoint(2, base, { disks: ['vda', 'vdb'] }).manifest.disks as [
+    StoredDisk,
+    StoredDisk,
+  ];
+  const anew = { ...vdb, level: 'full' as const, archive: { ...vdb.archive, parentArchiveId: null } };
+
+  it.each<[string, ManifestInput['disks']]>([
+    ['disk-shrunk', [vda, { ...vdb, size: 4096 }]],
+    ['disk-new', [vda]],
+    ['disk-failed-before', [vda, failedDisk('vdb')]],
+    ['disk-restarted', [vda, anew]],
+  ])('%s in between: that disk in full, though it has its old size again', (code, disks) => {
+    const points = [base, chainPoint(2, base, change(2, disks))];
+    const planned = plan({ requested: 'differential', points, disks: [VDA, { ...VDA, name: 'vdb' }] });
+    expect(planned.disks).toMatchObject([{ level: 'differential' }, { level: 'full', reason: { code } }]);
+    expect(planned.parent).toEqual(linkTo(base));
+  });
+
+  it('a copy shows a size, too; that it lacks a disk says nothing', () => {
+    const copy = (disks: readonly StoredDisk[]) =>
+      chainPoint(2, null, {
+        level: 'copy',
+        change: {
+          disks: disks.map(disk => ({
+            ...disk,
+            level: 'copy' as const,
+            archive: { ...disk.archive, parentArchiveId: null },
+          })),
+        },
+      });
+    const request = { requested: 'differential' as const, disks: [VDA, { ...VDA, name: 'vdb' }] };
+    expect(plan({ ...request, points: [base, copy([vda])] }).disks[1]?.level).toBe('differential');
+    const small = copy([vda, { ...vdb, size: 4096 }]);
+    expect(plan({ ...request, points: [base, small] }).disks[1]).toMatchObject({ level: 'full' });
+  });
+
+  it('is refused when a point in between is missing: what it saw is unknown', () => {
+    refusal({ requested: 'differential', points: [full, third] }).toThrow(coded('CHAIN_MISSING'));
   });
 });
 
