@@ -4,10 +4,11 @@ import type { ExtentList } from '../extents/extent-list.js';
 import type { NbdClient } from '../nbd/client/client.js';
 import { type LevelPlan, planLevel } from '../repository/level.js';
 import type { MachineLock } from '../repository/lock.js';
-import type { MachineIdentity } from '../repository/machine-record.js';
-import type { MachineStore, PointList } from '../repository/machine-store.js';
+import type { MachineIdentity, MachineRecord } from '../repository/machine-record.js';
+import type { KeptLeftover, MachineStore } from '../repository/machine-store.js';
 import type { DiskEntry, Manifest, Point } from '../repository/manifest.js';
-import { nextSequence } from '../repository/point-order.js';
+import type { PointList } from '../repository/point-list.js';
+import { chainPoints, nextSequence, type UnreadablePoint } from '../repository/point-order.js';
 import type { PointWriter } from '../repository/point-writer.js';
 import { openRepository } from '../repository/repository.js';
 import {
@@ -20,6 +21,7 @@ import {
   planJob,
 } from './backup-disk.js';
 import { type BackupOptions, type CheckedOptions, checkBackupOptions } from './backup-options.js';
+import { withCleanUp } from './clean-up.js';
 import { describeSource } from './machine-source.js';
 import { readSoftware } from './software.js';
 
@@ -27,6 +29,8 @@ import { readSoftware } from './software.js';
 export interface BackupResult {
   readonly machine: string;
   readonly point: Manifest;
+  /** Those of the point, and what went wrong after its commit: that does not undo it. */
+  readonly warnings: Manifest['warnings'];
   /** Wall time in milliseconds. */
   readonly elapsedMs: number;
 }
@@ -46,8 +50,19 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     typeof checked.repository === 'string'
       ? await openRepository(checked.repository, { create: true })
       : checked.repository;
-  const point = await run.store(repository.machine(checked.machine));
-  return { machine: checked.machine, point: point.manifest, elapsedMs: performance.now() - started };
+  const { manifest } = await run.store(repository.machine(checked.machine));
+  const warnings = [...manifest.warnings, ...run.lateWarnings];
+  return { machine: checked.machine, point: manifest, warnings, elapsedMs: performance.now() - started };
+}
+
+type Warning = Manifest['warnings'][number];
+
+/** What is known before the first byte is read. */
+interface Preparation {
+  readonly list: PointList;
+  readonly plan: LevelPlan;
+  /** Leftovers of killed runs that were not removed. */
+  readonly kept: readonly KeptLeftover[];
 }
 
 /** One backup, from the open connections to the committed point. */
@@ -55,6 +70,8 @@ class BackupRun implements AsyncDisposable {
   readonly #options: CheckedOptions;
   readonly #startedAt = new Date();
   readonly #clients: NbdClient[] = [];
+  /** What went wrong after the commit. */
+  readonly lateWarnings: Warning[] = [];
 
   constructor(options: CheckedOptions) {
     this.#options = options;
@@ -71,26 +88,62 @@ class BackupRun implements AsyncDisposable {
 
   /** Decides on the level, reads and stores all disks, and commits. */
   async store(machine: MachineStore): Promise<Point> {
-    await using lock = await machine.lock('backup', { create: true });
+    const lock = await machine.lock('backup', { create: true });
+    let point: Point;
     try {
-      await machine.removeIncomplete(lock);
-      const list = await machine.listPoints();
-      const { plan, jobs } = this.#plan(list);
-      await machine.checkIdentity(this.#identity());
-      return await this.#storePoint(machine, lock, list, plan, jobs);
+      point = await this.#storeLocked(machine, lock);
     } catch (error) {
-      await lock.release();
-      await machine.removeIfEmpty();
-      throw error;
+      throw await withCleanUp(error, async () => {
+        await lock.release();
+        await machine.removeIfEmpty();
+      });
+    }
+    await this.#afterCommit('record-not-updated', () => machine.recordCommitted(lock, point));
+    await this.#afterCommit('lock-not-released', () => lock.release());
+    return point;
+  }
+
+  /** The point exists: whatever fails now is a warning, or the caller would take the backup for failed. */
+  async #afterCommit(code: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.lateWarnings.push({ code, text: `after the commit: ${errorLine(error)}` });
     }
   }
 
-  #plan(list: PointList): { plan: LevelPlan; jobs: DiskJob[] } {
+  async #storeLocked(machine: MachineStore, lock: MachineLock): Promise<Point> {
+    const { kept } = await machine.removeIncomplete(lock);
+    const list = await machine.listPoints();
+    const { plan, jobs, parent } = this.#plan(list, await this.#findTorn(machine, list));
+    await machine.checkIdentity(this.#identity(), { ...this.#startsChain, ...(parent && { parent }) });
+    return await this.#storePoint(machine, lock, { list, plan, kept }, jobs);
+  }
+
+  /** Points of the chain that would be built on whose files are not all there. */
+  async #findTorn(machine: MachineStore, { points }: PointList): Promise<UnreadablePoint[]> {
+    const { level } = this.#options;
+    if (level === 'full' || level === 'copy') return [];
+    const bases = chainPoints(points).filter(
+      point => level !== 'differential' || point.manifest.level === 'full',
+    );
+    const parent = bases.at(-1);
+    return parent === undefined ? [] : await machine.findTorn(points, parent);
+  }
+
+  get #startsChain(): { readonly startsChain: boolean } {
+    return { startsChain: this.#options.level === 'full' };
+  }
+
+  #plan(
+    list: PointList,
+    torn: readonly UnreadablePoint[],
+  ): { plan: LevelPlan; jobs: DiskJob[]; parent: Manifest | undefined } {
     const { disks, level, since, fullEvery, maxChain } = this.#options;
     const plan = planLevel({
       requested: level,
       points: list.points,
-      brokenPoints: list.unreadable.map(point => point.id),
+      brokenPoints: [...list.unreadable, ...torn],
       ...(since !== undefined && { since }),
       ...(fullEvery !== undefined && { fullEvery }),
       ...(maxChain !== undefined && { maxChain }),
@@ -103,7 +156,7 @@ class BackupRun implements AsyncDisposable {
     });
     const parent = list.points.find(point => point.manifest.id === plan.parent?.id)?.manifest;
     const jobs = disks.map((disk, index) => planJob(disk, this.#clients[index]!, plan.disks[index]!, parent));
-    return { plan, jobs };
+    return { plan, jobs, parent };
   }
 
   #identity(): MachineIdentity {
@@ -117,8 +170,7 @@ class BackupRun implements AsyncDisposable {
   async #storePoint(
     machine: MachineStore,
     lock: MachineLock,
-    list: PointList,
-    plan: LevelPlan,
+    before: Preparation,
     jobs: readonly DiskJob[],
   ): Promise<Point> {
     await using point = await machine.beginPoint(lock);
@@ -134,9 +186,9 @@ class BackupRun implements AsyncDisposable {
     if (entries.every(entry => entry.status === 'failed')) throw allFailed(entries);
     await this.#options.confirm?.();
     if (this.#options.signal?.aborted) throw new AbortedError('backup', this.#options.signal.reason);
-    await machine.identify(lock, this.#identity());
+    const record = await machine.identify(lock, this.#identity(), this.#startsChain);
     // Awaited here: returning the promise itself would dispose of the point before it is committed.
-    return await point.commit(this.#manifest(list, plan, point.id, entries));
+    return await point.commit(this.#manifest(before, record, point.id, entries));
   }
 
   /** All maps first: a bitmap that cannot be read fails the backup before the first byte of data. */
@@ -174,15 +226,20 @@ class BackupRun implements AsyncDisposable {
     }
   }
 
-  #manifest(list: PointList, plan: LevelPlan, id: string, disks: readonly DiskEntry[]): Manifest {
-    const { machine, machineId, checkpoint } = this.#options;
+  #manifest(
+    { list, plan, kept }: Preparation,
+    record: MachineRecord,
+    id: string,
+    disks: readonly DiskEntry[],
+  ): Manifest {
+    const { machine, checkpoint } = this.#options;
     return {
       format: 'nbdelta-point',
       version: 1,
       features: [],
       id,
-      sequence: nextSequence(list.points),
-      machine: { name: machine, id: machineId ?? null },
+      sequence: nextSequence(list.points, record.sequence),
+      machine: { name: machine, id: record.id },
       created: this.#startedAt.toISOString(),
       level: plan.level,
       reason: plan.reason,
@@ -193,7 +250,7 @@ class BackupRun implements AsyncDisposable {
       replaces: [],
       disks,
       statistics: this.#statistics(disks),
-      warnings: this.#warnings(disks),
+      warnings: [...kept.map(leftoverWarning), ...this.#warnings(disks)],
       software: readSoftware(),
     };
   }
@@ -211,7 +268,7 @@ class BackupRun implements AsyncDisposable {
     };
   }
 
-  #warnings(disks: readonly DiskEntry[]): Manifest['warnings'] {
+  #warnings(disks: readonly DiskEntry[]): Warning[] {
     const failed = disks.flatMap(disk =>
       disk.status === 'failed'
         ? [{ code: 'disk-failed', text: `disk ${disk.name}: ${disk.error.message}` }]
@@ -225,9 +282,16 @@ class BackupRun implements AsyncDisposable {
 }
 
 /** The export looked the same after the reconnect, but only the job's owner can know that it is the same job. */
-function reconnectWarning(disk: string, times: number): Manifest['warnings'][number] {
+function reconnectWarning(disk: string, times: number): Warning {
   const text = `disk ${disk}: connection lost and opened again ${times} times; make sure the backup job was the same throughout`;
   return { code: 'reconnected', text };
+}
+
+function leftoverWarning({ id, why }: KeptLeftover): Warning {
+  return {
+    code: 'leftover-kept',
+    text: `the folder of point ${id}, which has no manifest, was kept: ${why}`,
+  };
 }
 
 function withDisk(error: unknown, disk: string): NbdeltaError {

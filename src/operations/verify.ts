@@ -2,10 +2,11 @@ import { frameCapacity, loadFrame } from '../chain/load-frame.js';
 import { nameLink, type OpenChain, openChainArchives } from '../chain/open-chain.js';
 import { parseCodec } from '../codec/codec-spec.js';
 import { type FramePool, openFramePool } from '../codec/frame-pool.js';
-import { AbortedError, errorLine, toNbdeltaError } from '../errors.js';
+import { AbortedError, type ErrorCode, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
 import type { ChainLink } from '../repository/chain.js';
-import type { MachineStore, PointList } from '../repository/machine-store.js';
+import type { MachineStore } from '../repository/machine-store.js';
 import type { Manifest, Point } from '../repository/manifest.js';
+import type { PointList } from '../repository/point-list.js';
 import { openRepository, type Repository } from '../repository/repository.js';
 import { BufferSlots } from './buffer-slots.js';
 import { checkHeader, checkLayout } from './check-layout.js';
@@ -14,6 +15,8 @@ import type { ProgressListener } from './progress.js';
 const FRAMES_IN_FLIGHT = 16;
 /** Problems listed for one archive; a file that is wholly destroyed has thousands. */
 const MAX_PROBLEMS = 20;
+
+const RECORD_DEFECTS: ReadonlySet<ErrorCode> = new Set(['REPOSITORY_INVALID', 'FORMAT_UNSUPPORTED']);
 
 export interface VerifyOptions {
   readonly repository: string | Repository;
@@ -26,7 +29,8 @@ export interface VerifyOptions {
 
 export interface Problem {
   readonly machine: string;
-  readonly point: string;
+  /** `null`: of the machine as a whole. */
+  readonly point: string | null;
   readonly disk: string | null;
   readonly code: string;
   readonly message: string;
@@ -59,9 +63,11 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   if (options.point?.includes('@')) {
     const { machine, point, ...list } = await repository.resolve(options.point);
     await run.checkPointChain(machine, list, point);
+  } else if (options.point !== undefined) {
+    await run.checkMachine(await repository.openMachine(options.point));
   } else {
-    const names = options.point === undefined ? await repository.listMachines() : [options.point];
-    for (const name of names) await run.checkMachine(await repository.openMachine(name));
+    for (const name of await repository.listMachines()) await run.checkMachine(repository.machine(name));
+    for (const { name, error } of await repository.listStrayMachines()) run.report(name, error);
   }
   return { ...run.result(), elapsedMs: performance.now() - started };
 }
@@ -81,10 +87,27 @@ class VerifyRun {
     return { ok: this.#problems.length === 0, ...this.#counts, problems: this.#problems };
   }
 
+  /** What is wrong with a machine as a whole. */
+  report(machine: string, error: unknown): void {
+    this.#report({ name: machine }, null, null, error);
+  }
+
   async checkMachine(machine: MachineStore): Promise<void> {
-    const list = await machine.listPoints();
+    const list = await this.#listPoints(machine);
+    if (list === null) return;
     for (const { id, error } of list.unreadable) this.#report(machine, id, null, error);
     for (const point of list.points) await this.#checkPoint(machine, list, point);
+  }
+
+  /** `null`: the machine's record is damaged, or of a newer version; that is a finding like any other. */
+  async #listPoints(machine: MachineStore): Promise<PointList | null> {
+    try {
+      return await machine.listPoints();
+    } catch (error) {
+      if (!(error instanceof NbdeltaError) || !RECORD_DEFECTS.has(error.code)) throw error;
+      this.report(machine.name, error);
+      return null;
+    }
   }
 
   /** A point and every point that it builds on: all that a restore of it needs. */
@@ -182,7 +205,12 @@ class VerifyRun {
   }
 
   /** A stop on request and a defect of ours are no findings: they end the run. */
-  #report(machine: MachineStore, point: string, disk: string | null, error: unknown): void {
+  #report(
+    machine: { readonly name: string },
+    point: string | null,
+    disk: string | null,
+    error: unknown,
+  ): void {
     const known = toNbdeltaError(error);
     if (known.code === 'ABORTED' || known.code === 'INTERNAL') throw known;
     this.#problems.push({ machine: machine.name, point, disk, code: known.code, message: errorLine(known) });

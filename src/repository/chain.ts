@@ -47,6 +47,19 @@ export function ancestryOf(points: readonly Point[], point: Point): Point[] {
   return ancestry;
 }
 
+/** As much of {@link ancestryOf} as can be read: it ends before the first link that is missing or out of order. */
+export function readableAncestry(points: readonly Point[], point: Point): Point[] {
+  const byId = indexPoints(points);
+  const ancestry = [point];
+  for (let at = point; at.manifest.parent !== null; ) {
+    const parent = byId.get(at.manifest.parent.id);
+    if (parent === undefined || parent.manifest.sequence >= at.manifest.sequence) break;
+    ancestry.push(parent);
+    at = parent;
+  }
+  return ancestry;
+}
+
 function indexPoints(points: readonly Point[]): ReadonlyMap<string, Point> {
   return new Map(points.map(point => [point.manifest.id, point]));
 }

@@ -2,10 +2,20 @@ import { z } from 'zod';
 import { RepositoryError } from '../errors.js';
 import { type DocumentKind, decodeDocument } from './json-document.js';
 import { isMachineName } from './machine-name.js';
+import type { Manifest, Point } from './manifest.js';
 import { diskNameSchema } from './manifest-schema.js';
+import { isPointId } from './point-id.js';
 
 export const MACHINE_RECORD_NAME = 'machine.json';
 export const MACHINE_RECORD_MAX_BYTES = 1024 * 1024;
+
+const sequence = z.int().positive();
+
+const newestSchema = z.object({
+  id: z.string().refine(isPointId, 'not a point id'),
+  sequence,
+  manifestSha256: z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 in hex'),
+});
 
 const machineRecordSchema = z.object({
   format: z.literal('nbdelta-machine'),
@@ -16,10 +26,19 @@ const machineRecordSchema = z.object({
   id: z.string().min(1).max(256).nullable(),
   disks: z.record(diskNameSchema, z.object({ source: z.string().nullable() })),
   created: z.iso.datetime(),
+  /**
+   * The newest point of a chain, written right after its commit. A readable point with a higher sequence is
+   * newer; if there is none and this one cannot be read, the newest point was lost.
+   */
+  newest: newestSchema.nullish(),
+  /** The highest sequence of any point, also of those that are gone. */
+  sequence: sequence.optional(),
 });
 
 /** `machine.json`: which guest a folder of points belongs to. */
 export type MachineRecord = z.output<typeof machineRecordSchema>;
+
+export type NewestPoint = Readonly<z.output<typeof newestSchema>>;
 
 /** What a backup knows of the guest it is about to read. */
 export interface MachineIdentity {
@@ -61,15 +80,20 @@ export function newMachineRecord(name: string, identity: MachineIdentity, now: D
   return adoptIdentity(empty, identity);
 }
 
+/** What tells guests apart, as a record or a point has it. */
+type KnownGuest = Pick<MachineRecord, 'name' | 'id' | 'disks'>;
+
 /**
- * The record after a backup of `identity`. An id decides when both have one; otherwise the sources of the
- * disks that both name must be equal. Without this an incremental of one guest could land on the full of
- * another that took its name, and restore a mixture of both.
+ * The record after a backup of `identity`.
+ * @param startsChain see {@link checkSameGuest}.
  * @throws RepositoryError MACHINE_MISMATCH.
  */
-export function adoptIdentity(record: MachineRecord, identity: MachineIdentity): MachineRecord {
-  if (record.id !== null && identity.id !== null) checkSameId(record.name, record.id, identity.id);
-  else if (record.id !== null || identity.id === null) checkSameSources(record, identity);
+export function adoptIdentity(
+  record: MachineRecord,
+  identity: MachineIdentity,
+  startsChain = false,
+): MachineRecord {
+  checkSameGuest(record, identity, startsChain);
   const disks = Object.entries(record.disks).map(([name, disk]): [string, { source: string | null }] => [
     name,
     { source: disk.source },
@@ -79,6 +103,46 @@ export function adoptIdentity(record: MachineRecord, identity: MachineIdentity):
     known.set(name, { source: source ?? known.get(name)?.source ?? null });
   }
   return { ...record, id: record.id ?? identity.id, disks: Object.fromEntries(known) };
+}
+
+/**
+ * An id decides when both have one; otherwise the sources of the disks that both name must be equal. Without
+ * this an incremental of one guest could land on the full of another that took its name, and restore a mixture
+ * of both. A machine without an id takes one over from a guest with other sources only where that cannot
+ * happen: `startsChain` says that the new point is a full that was asked for.
+ * @throws RepositoryError MACHINE_MISMATCH.
+ */
+function checkSameGuest(known: KnownGuest, identity: MachineIdentity, startsChain: boolean): void {
+  if (known.id !== null && identity.id !== null) checkSameId(known.name, known.id, identity.id);
+  else if (known.id !== null || identity.id === null || !startsChain) checkSameSources(known, identity);
+}
+
+/**
+ * Whether a point of the guest `identity` may build on `parent`. The record alone does not tell: a backup that
+ * failed may have changed it.
+ * @throws RepositoryError MACHINE_MISMATCH.
+ */
+export function checkParentGuest(parent: Manifest, identity: MachineIdentity): void {
+  const { name, id } = parent.machine;
+  const disks = Object.fromEntries(parent.disks.map(disk => [disk.name, { source: disk.source }]));
+  checkSameGuest({ name, id, disks }, identity, false);
+}
+
+/** The record after the commit of `point`. */
+export function withCommitted(record: MachineRecord, { manifest, sha256 }: Point): MachineRecord {
+  const { id, sequence, level } = manifest;
+  const highest = Math.max(sequence, record.sequence ?? 0);
+  if (level === 'copy') return { ...record, sequence: highest };
+  return { ...record, sequence: highest, newest: { id, sequence, manifestSha256: sha256 } };
+}
+
+/** The record before the newest point is removed on purpose; `left`: the newest that remains. */
+export function withoutNewest(record: MachineRecord, left: Point | undefined): MachineRecord {
+  const newest =
+    left === undefined
+      ? null
+      : { id: left.manifest.id, sequence: left.manifest.sequence, manifestSha256: left.sha256 };
+  return { ...record, newest };
 }
 
 function checkSameId(name: string, recorded: string, stated: string): void {
@@ -93,7 +157,7 @@ function checkSameId(name: string, recorded: string, stated: string): void {
   );
 }
 
-function checkSameSources(record: MachineRecord, identity: MachineIdentity): void {
+function checkSameSources(record: KnownGuest, identity: MachineIdentity): void {
   const recorded = new Map(Object.entries(record.disks));
   for (const { name, source } of identity.disks) {
     const before = recorded.get(name)?.source ?? null;
@@ -104,7 +168,7 @@ function checkSameSources(record: MachineRecord, identity: MachineIdentity): voi
       {
         hint:
           record.id === null
-            ? 'Use another --name if this is another guest; pass --machine-id if it is the same one.'
+            ? 'Use another --name if this is another guest; take a full with --level full and --machine-id if it is the same one.'
             : `Use another --name if this is another guest; pass --machine-id ${record.id} if it is the same one.`,
         fields: { machine: record.name, disk: name, recorded: before, stated: source },
       },

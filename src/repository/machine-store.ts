@@ -1,43 +1,52 @@
-import { ChainError, DamagedError, NbdeltaError, RepositoryError, StorageError } from '../errors.js';
-import { type ChainLink, openChain } from './chain.js';
+import { ChainError, errorLine, NbdeltaError, RepositoryError, StorageError } from '../errors.js';
+import { type ChainLink, openChain, readableAncestry } from './chain.js';
 import { encodeDocument } from './json-document.js';
 import { acquireLock, type LockOptions, type MachineLock } from './lock.js';
 import { checkMachineName } from './machine-name.js';
 import {
   adoptIdentity,
+  checkParentGuest,
   decodeMachineRecord,
   MACHINE_RECORD_MAX_BYTES,
   MACHINE_RECORD_NAME,
   type MachineIdentity,
   type MachineRecord,
   newMachineRecord,
+  withCommitted,
+  withoutNewest,
 } from './machine-record.js';
-import { MANIFEST_NAME, type Point } from './manifest.js';
+import type { Manifest, Point } from './manifest.js';
 import { readPoint, removePointFolder } from './point-folder.js';
 import { isPointId, newPointId } from './point-id.js';
-import { sortPoints } from './point-order.js';
+import { listPointFolders, type PointList, readPointList } from './point-list.js';
+import { latestPoint, type UnreadablePoint } from './point-order.js';
 import { PointWriter } from './point-writer.js';
 import type { StorageBackend, VolumeReader } from './storage-backend.js';
-import { checkVolumes } from './volume-check.js';
+import { checkPointVolumes, checkVolumes } from './volume-check.js';
 
-const MANIFESTS_AT_ONCE = 8;
 const ID_ATTEMPTS = 5;
-
-/** A machine's committed points. What cannot be read is not hidden: it is listed apart, with its error. */
-export interface PointList {
-  /** By sequence, oldest first. */
-  readonly points: readonly Point[];
-  readonly unreadable: readonly UnreadablePoint[];
-}
-
-export interface UnreadablePoint {
-  readonly id: string;
-  readonly error: NbdeltaError;
-}
 
 export interface BeginOptions {
   readonly now?: Date;
   readonly random?: (size: number) => Uint8Array;
+}
+
+export interface IdentityOptions {
+  /** The new point is a full that was asked for: see {@link adoptIdentity}. */
+  readonly startsChain?: boolean;
+  /** What the new point builds on: that must be of the same guest, too. */
+  readonly parent?: Manifest;
+}
+
+export interface RemovedLeftovers {
+  /** Ids. */
+  readonly removed: readonly string[];
+  readonly kept: readonly KeptLeftover[];
+}
+
+export interface KeptLeftover {
+  readonly id: string;
+  readonly why: string;
 }
 
 /** The folder of one machine in a repository. */
@@ -60,11 +69,11 @@ export class MachineStore {
 
   /**
    * Checks that the guest about to be backed up is the one of this machine; writes nothing.
-   * @throws RepositoryError MACHINE_MISMATCH.
+   * @throws RepositoryError MACHINE_MISMATCH; REPOSITORY_INVALID when there are points, but no record.
    */
-  async checkIdentity(identity: MachineIdentity): Promise<void> {
-    const before = await this.readRecord();
-    if (before !== null) adoptIdentity(before, identity);
+  async checkIdentity(identity: MachineIdentity, options: IdentityOptions = {}): Promise<void> {
+    await this.#adopt(identity, options, new Date());
+    if (options.parent !== undefined) checkParentGuest(options.parent, identity);
   }
 
   /** Removes the machine's folder when nothing is in it: what a first backup that failed leaves behind. */
@@ -81,17 +90,48 @@ export class MachineStore {
 
   /**
    * Checks that the guest about to be backed up is the one of this machine, and writes down what is new of it.
-   * @throws RepositoryError MACHINE_MISMATCH: nothing is written then.
+   * @throws RepositoryError MACHINE_MISMATCH, REPOSITORY_INVALID as {@link checkIdentity}: nothing is written then.
    */
-  async identify(lock: MachineLock, identity: MachineIdentity, now = new Date()): Promise<MachineRecord> {
+  async identify(
+    lock: MachineLock,
+    identity: MachineIdentity,
+    options: IdentityOptions & { readonly now?: Date } = {},
+  ): Promise<MachineRecord> {
     await lock.checkStillHeld();
+    await this.checkIdentity(identity, options);
+    const { before, after } = await this.#adopt(identity, options, options.now ?? new Date());
+    if (JSON.stringify(after) !== JSON.stringify(before)) await this.#writeRecord(after);
+    return after;
+  }
+
+  async #adopt(identity: MachineIdentity, { startsChain }: IdentityOptions, now: Date) {
     const before = await this.readRecord();
-    const record =
-      before === null ? newMachineRecord(this.name, identity, now) : adoptIdentity(before, identity);
-    if (JSON.stringify(record) !== JSON.stringify(before)) {
-      await this.#backend.replace(this.#recordPath, encodeDocument(record));
-    }
-    return record;
+    if (before !== null) return { before, after: adoptIdentity(before, identity, startsChain) };
+    // Whose points these are, nobody could say afterwards.
+    if (await this.hasPoints()) throw missingRecord(this.name);
+    return { before, after: newMachineRecord(this.name, identity, now) };
+  }
+
+  /**
+   * Writes down that `point` was committed, right after the commit. Without this nobody would notice the loss
+   * of the newest point. The point exists whether this fails or not.
+   * @throws RepositoryError LOCK_LOST, REPOSITORY_INVALID.
+   */
+  async recordCommitted(lock: MachineLock, point: Point): Promise<void> {
+    await lock.checkStillHeld();
+    const record = await this.readRecord();
+    if (record === null) throw missingRecord(this.name);
+    await this.#writeRecord(withCommitted(record, point));
+  }
+
+  async #writeRecord(record: MachineRecord): Promise<void> {
+    await this.#backend.replace(this.#recordPath, encodeDocument(record));
+  }
+
+  /** Whether there are points, or what is left of some, with or without `machine.json`. */
+  async hasPoints(): Promise<boolean> {
+    const { committed, perhapsLost, strange } = await listPointFolders(this.#backend, this.name);
+    return committed.length + perhapsLost.length + strange.length > 0;
   }
 
   /**
@@ -104,24 +144,15 @@ export class MachineStore {
     options: LockOptions & { readonly create?: boolean } = {},
   ): Promise<MachineLock> {
     if (options.create === true) await this.#backend.makeFolder(this.name);
-    else if ((await this.readRecord()) === null) throw unknownMachine(this.name, []);
+    else if ((await this.readRecord()) === null) {
+      throw (await this.hasPoints()) ? missingRecord(this.name) : unknownMachine(this.name, []);
+    }
     return await acquireLock(this.#backend, this.name, operation, options);
   }
 
-  /** All committed points. Reads every manifest. */
+  /** All committed points, and those that should be there. Reads every manifest. */
   async listPoints(): Promise<PointList> {
-    const { committed } = await this.#listFolders();
-    const points: Point[] = [];
-    const unreadable: UnreadablePoint[] = [];
-    for (let start = 0; start < committed.length; start += MANIFESTS_AT_ONCE) {
-      const ids = committed.slice(start, start + MANIFESTS_AT_ONCE);
-      for (const result of await Promise.all(ids.map(id => this.#tryLoad(id)))) {
-        if (result === null) continue;
-        if ('error' in result) unreadable.push(result);
-        else points.push(result);
-      }
-    }
-    return { points: sortPoints(points), unreadable };
+    return await readPointList(this.#backend, this.name, () => this.readRecord());
   }
 
   /**
@@ -134,26 +165,42 @@ export class MachineStore {
 
   /** Folders of points that were never committed, or whose removal was interrupted. */
   async listIncomplete(): Promise<string[]> {
-    return (await this.#listFolders()).incomplete;
+    return [...(await listPointFolders(this.#backend, this.name)).incomplete];
   }
 
   /**
    * Removes what killed operations left behind. Call it before {@link beginPoint}: the folder of a point that
-   * is being written is incomplete too. A folder that a committed point builds on is kept: it was a point
-   * once, and its volumes may be all that is left to repair it with.
+   * is being written is incomplete too. A folder that was perhaps a point once is kept: its volumes may be all
+   * that is left to repair it with. What cannot be removed is in nobody's way, and kept too.
    * @throws RepositoryError LOCK_LOST.
    */
-  async removeIncomplete(lock: MachineLock): Promise<{ removed: string[]; kept: string[] }> {
+  async removeIncomplete(lock: MachineLock): Promise<RemovedLeftovers> {
     await lock.checkStillHeld();
-    const incomplete = await this.listIncomplete();
+    const { incomplete, perhapsLost } = await listPointFolders(this.#backend, this.name);
     if (incomplete.length === 0) return { removed: [], kept: [] };
     const { points, unreadable } = await this.listPoints();
     // An unreadable manifest may name any of them as its parent.
     const parents = new Set(points.map(point => point.manifest.parent?.id));
-    const isNeeded = (id: string): boolean => unreadable.length > 0 || parents.has(id);
-    const removed = incomplete.filter(id => !isNeeded(id));
-    for (const id of removed) await removePointFolder(this.#backend, `${this.name}/${id}`);
-    return { removed, kept: incomplete.filter(isNeeded) };
+    const removed: string[] = [];
+    const kept: KeptLeftover[] = [];
+    for (const id of incomplete) {
+      const wasPoint = perhapsLost.includes(id) || unreadable.length > 0 || parents.has(id);
+      const why = wasPoint ? 'it may be a point that lost its manifest' : await this.#tryRemove(id);
+      if (why === null) removed.push(id);
+      else kept.push({ id, why });
+    }
+    return { removed, kept };
+  }
+
+  /** `null`, or why the leftover cannot be removed. */
+  async #tryRemove(id: string): Promise<string | null> {
+    try {
+      await removePointFolder(this.#backend, `${this.name}/${id}`);
+      return null;
+    } catch (error) {
+      if (error instanceof StorageError || error instanceof RepositoryError) return errorLine(error);
+      throw error;
+    }
   }
 
   /**
@@ -163,6 +210,14 @@ export class MachineStore {
   async removePoint(lock: MachineLock, id: string): Promise<void> {
     await lock.checkStillHeld();
     if (!isPointId(id)) throw new NbdeltaError('INTERNAL', `not a point id: ${JSON.stringify(id)}`);
+    const record = await this.readRecord();
+    if (record?.newest?.id === id) {
+      // Before the point: a crash in between leaves a point newer than the record, which is no damage.
+      const { points } = await this.listPoints();
+      await this.#writeRecord(
+        withoutNewest(record, latestPoint(points.filter(point => point.manifest.id !== id))),
+      );
+    }
     await removePointFolder(this.#backend, `${this.name}/${id}`);
   }
 
@@ -207,38 +262,26 @@ export class MachineStore {
     return chain;
   }
 
+  /**
+   * The points of the chain that ends in `point` whose volumes are not all there, with what is wrong. Links
+   * that are missing altogether are not among them. Reads folders only.
+   */
+  async findTorn(points: readonly Point[], point: Point): Promise<UnreadablePoint[]> {
+    const torn: UnreadablePoint[] = [];
+    for (const { manifest } of readableAncestry(points, point)) {
+      try {
+        await checkPointVolumes(this.#backend, `${this.name}/${manifest.id}`, manifest);
+      } catch (error) {
+        if (!(error instanceof ChainError)) throw error;
+        torn.push({ id: manifest.id, error, sequence: manifest.sequence });
+      }
+    }
+    return torn;
+  }
+
   get #recordPath(): string {
     return `${this.name}/${MACHINE_RECORD_NAME}`;
   }
-
-  /** `null`: the point was removed since the folder was listed. */
-  async #tryLoad(id: string): Promise<Point | UnreadablePoint | null> {
-    try {
-      return await this.loadManifest(id);
-    } catch (error) {
-      if (isPointDefect(error)) return { id, error };
-      if (error instanceof RepositoryError && error.code === 'POINT_UNKNOWN') return null;
-      throw error;
-    }
-  }
-
-  async #listFolders(): Promise<{ committed: string[]; incomplete: string[] }> {
-    const entries = await this.#backend.list(this.name);
-    const ids = entries.flatMap(({ kind, name }) => (kind === 'folder' && isPointId(name) ? [name] : []));
-    const committed: string[] = [];
-    const incomplete: string[] = [];
-    for (const id of ids) {
-      const files = await this.#backend.list(`${this.name}/${id}`);
-      (files.some(file => file.name === MANIFEST_NAME) ? committed : incomplete).push(id);
-    }
-    return { committed, incomplete };
-  }
-}
-
-/** Wrong with this point, as opposed to the storage as a whole. */
-function isPointDefect(error: unknown): error is NbdeltaError {
-  if (error instanceof DamagedError || error instanceof ChainError) return true;
-  return error instanceof NbdeltaError && error.code === 'FORMAT_UNSUPPORTED';
 }
 
 /** The error for a machine that the repository does not have; `names`: those it has. */
@@ -246,5 +289,14 @@ export function unknownMachine(name: string, names: readonly string[]): Reposito
   return new RepositoryError('MACHINE_UNKNOWN', `the repository has no machine ${name}`, {
     hint: names.length === 0 ? 'Nothing was backed up under this name.' : `It has: ${names.join(', ')}.`,
     fields: { machine: name, machines: names },
+  });
+}
+
+/** The error for a folder with points, but without `machine.json`. */
+export function missingRecord(name: string): RepositoryError {
+  const message = `${name}: there are points, but no ${MACHINE_RECORD_NAME}: which guest they are of is unknown`;
+  return new RepositoryError('REPOSITORY_INVALID', message, {
+    hint: 'Restore the file from a copy of the repository; for a new start use another --name.',
+    fields: { machine: name },
   });
 }

@@ -1,3 +1,4 @@
+import type { NbdeltaError } from '../errors.js';
 import type { Point } from './manifest.js';
 import { pointIdTime } from './point-id.js';
 
@@ -14,9 +15,21 @@ export function sortPoints(points: readonly Point[]): Point[] {
   );
 }
 
-/** The sequence of the machine's next point. Only under its lock. */
-export function nextSequence(points: readonly Point[]): number {
-  return points.reduce((highest, point) => Math.max(highest, point.manifest.sequence), 0) + 1;
+/** A point that was committed and cannot be used now. */
+export interface UnreadablePoint {
+  readonly id: string;
+  readonly error: NbdeltaError;
+  /** Known when the machine's record names the point. */
+  readonly sequence?: number;
+}
+
+/**
+ * The sequence of the machine's next point. Only under its lock.
+ * @param given the highest that the machine's record knows of: a number is never given twice, also when the
+ *   point that had it is gone.
+ */
+export function nextSequence(points: readonly Point[], given = 0): number {
+  return points.reduce((highest, point) => Math.max(highest, point.manifest.sequence), given) + 1;
 }
 
 /** Points of chains: a copy stands outside, never has children and is never counted. */
@@ -33,12 +46,19 @@ export function latestPoint(points: readonly Point[]): Point | undefined {
 }
 
 /**
- * Whether a point that cannot be read may have been taken after `point`: nothing readable builds on it, and by
- * the time in its id, which is all there is to go by, it is not older. Within one second either may be first.
+ * Whether a point that cannot be read may have been taken after `point`. Its sequence tells, when that is known.
+ * Otherwise: nothing readable builds on it, and by the time in its id, which is all there is to go by, it is
+ * not older. Within one second either may be first.
  */
-export function mayBeYounger(unreadableId: string, point: Point, points: readonly Point[]): boolean {
-  const isParent = points.some(each => each.manifest.parent?.id === unreadableId);
-  return !isParent && pointIdTime(unreadableId) >= pointIdTime(point.manifest.id);
+export function mayBeYounger(
+  unreadable: Pick<UnreadablePoint, 'id' | 'sequence'>,
+  point: Point,
+  points: readonly Point[],
+): boolean {
+  const { id, sequence } = unreadable;
+  if (sequence !== undefined) return sequence > point.manifest.sequence;
+  const isParent = points.some(each => each.manifest.parent?.id === id);
+  return !isParent && pointIdTime(id) >= pointIdTime(point.manifest.id);
 }
 
 function mergeRank(point: Point): number {

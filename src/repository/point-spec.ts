@@ -1,7 +1,9 @@
 import { RepositoryError, UsageError } from '../errors.js';
 import { checkMachineName } from './machine-name.js';
 import type { Point } from './manifest.js';
-import { latestPoint, sortPoints } from './point-order.js';
+import { pointTimeMs } from './point-id.js';
+import type { PointList } from './point-list.js';
+import { latestPoint, mayBeYounger, sortPoints, type UnreadablePoint } from './point-order.js';
 import { endOfNamedTime } from './point-time.js';
 
 const MAX_CANDIDATES = 5;
@@ -28,27 +30,52 @@ export function parsePointSpec(text: string): PointSpec {
 /**
  * The point that `text` names: `latest`, an id, the unique beginning of one, or a time (then the newest point
  * that was taken at or before it; without a zone it is UTC, as in the ids; a day or a minute counts in full).
- * @throws RepositoryError POINT_UNKNOWN, POINT_AMBIGUOUS.
+ * Going back past a point that cannot be read must be somebody's decision, never a guess of ours.
+ * @throws RepositoryError POINT_UNKNOWN, POINT_AMBIGUOUS; the point's own error when it cannot be read.
  */
-export function resolvePoint(points: readonly Point[], machine: string, text: string): Point {
+export function resolvePoint({ points, unreadable }: PointList, machine: string, text: string): Point {
   const sorted = sortPoints(points);
-  const exact = sorted.find(point => point.manifest.id === text);
-  if (exact !== undefined) return exact;
-  const found = text === 'latest' ? latestPoint(points) : findByTime(sorted, text);
+  const exact = findById([...sorted, ...unreadable], text);
+  if (exact !== undefined) return readable(exact);
+  const end = text === 'latest' ? Number.POSITIVE_INFINITY : endOfNamedTime(text);
+  const found = end === null ? undefined : findUntil({ points, unreadable }, end, text === 'latest');
   if (found !== undefined) return found;
-  const fitting = sorted.filter(point => text !== '' && point.manifest.id.startsWith(text));
-  if (fitting.length === 1) return fitting[0]!;
-  throw fitting.length === 0 ? unknownPoint(sorted, machine, text) : ambiguousPoint(fitting, machine, text);
+  const fitting = [...sorted, ...unreadable].filter(point => text !== '' && idOf(point).startsWith(text));
+  if (fitting.length === 1) return readable(fitting[0]!);
+  throw fitting.length === 0
+    ? unknownPoint(sorted, machine, text)
+    : ambiguousPoint(fitting.map(idOf), machine, text);
 }
 
-function findByTime(sorted: readonly Point[], text: string): Point | undefined {
-  const end = endOfNamedTime(text);
-  if (end === null) return undefined;
-  return sorted.findLast(point => Date.parse(point.manifest.created) <= end);
+type AnyPoint = Point | UnreadablePoint;
+
+function idOf(point: AnyPoint): string {
+  return 'error' in point ? point.id : point.manifest.id;
 }
 
-function ambiguousPoint(fitting: readonly Point[], machine: string, text: string): RepositoryError {
-  const ids = fitting.slice(0, MAX_CANDIDATES).map(point => point.manifest.id);
+function findById(points: readonly AnyPoint[], id: string): AnyPoint | undefined {
+  return points.find(point => idOf(point) === id);
+}
+
+function readable(point: AnyPoint): Point {
+  if ('error' in point) throw point.error;
+  return point;
+}
+
+/** @throws the error of an unreadable point that may be the wanted one. */
+function findUntil({ points, unreadable }: PointList, end: number, isLatest: boolean): Point | undefined {
+  const found = isLatest
+    ? latestPoint(points)
+    : sortPoints(points).findLast(point => Date.parse(point.manifest.created) <= end);
+  const younger = unreadable.find(
+    point => pointTimeMs(point.id) <= end && (found === undefined || mayBeYounger(point, found, points)),
+  );
+  if (younger !== undefined) throw younger.error;
+  return found;
+}
+
+function ambiguousPoint(fitting: readonly string[], machine: string, text: string): RepositoryError {
+  const ids = fitting.slice(0, MAX_CANDIDATES);
   const more = fitting.length > ids.length ? `, and ${fitting.length - ids.length} more` : '';
   return new RepositoryError(
     'POINT_AMBIGUOUS',

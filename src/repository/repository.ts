@@ -1,16 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import { RepositoryError, StorageError } from '../errors.js';
+import { type NbdeltaError, RepositoryError, StorageError } from '../errors.js';
 import { type DocumentKind, decodeDocument, encodeDocument } from './json-document.js';
 import { LocalBackend } from './local-backend.js';
 import { isMachineName } from './machine-name.js';
 import { MACHINE_RECORD_NAME } from './machine-record.js';
-import { MachineStore, type PointList, unknownMachine } from './machine-store.js';
+import { MachineStore, missingRecord, unknownMachine } from './machine-store.js';
 import type { Point } from './manifest.js';
-import { pointTimeMs } from './point-id.js';
-import { mayBeYounger } from './point-order.js';
+import type { PointList } from './point-list.js';
 import { parsePointSpec, resolvePoint } from './point-spec.js';
-import { endOfNamedTime } from './point-time.js';
 import type { StorageBackend } from './storage-backend.js';
 
 const DESCRIPTION_NAME = 'nbdelta-repository.json';
@@ -58,6 +56,7 @@ export class Repository {
   async openMachine(name: string): Promise<MachineStore> {
     const machine = this.machine(name);
     if ((await machine.readRecord()) !== null) return machine;
+    if (await machine.hasPoints()) throw missingRecord(name);
     throw unknownMachine(name, await this.listMachines());
   }
 
@@ -74,6 +73,26 @@ export class Repository {
   }
 
   /**
+   * What looks like a machine and is none: links, and folders with points but without `machine.json`, each with
+   * what is wrong. Folders of others are not meant.
+   */
+  async listStrayMachines(): Promise<{ readonly name: string; readonly error: NbdeltaError }[]> {
+    const strays: { name: string; error: NbdeltaError }[] = [];
+    for (const { kind, name } of await this.backend.list('')) {
+      if (kind === 'file' || !isMachineName(name)) continue;
+      if (kind === 'link') strays.push({ name, error: linkedMachine(name) });
+      else if ((await this.#hasNoRecord(name)) && (await this.machine(name).hasPoints())) {
+        strays.push({ name, error: missingRecord(name) });
+      }
+    }
+    return strays;
+  }
+
+  async #hasNoRecord(name: string): Promise<boolean> {
+    return (await this.backend.list(name)).every(file => file.name !== MACHINE_RECORD_NAME);
+  }
+
+  /**
    * The point that `MACHINE[@POINT]` names, with all points of its machine.
    * @throws UsageError; RepositoryError MACHINE_UNKNOWN, POINT_UNKNOWN, POINT_AMBIGUOUS; the point's own error
    *   when it cannot be read.
@@ -82,16 +101,7 @@ export class Repository {
     const parsed = parsePointSpec(spec);
     const machine = await this.openMachine(parsed.machine);
     const list = await machine.listPoints();
-    const named = list.unreadable.find(({ id }) => id === parsed.point);
-    if (named !== undefined) throw named.error;
-    const point = resolvePoint(list.points, parsed.machine, parsed.point);
-    // Going back to an older point must be somebody's decision, not a guess.
-    const isGuess = !point.manifest.id.startsWith(parsed.point);
-    const until = endOfNamedTime(parsed.point);
-    const younger = list.unreadable.find(
-      ({ id }) => mayBeYounger(id, point, list.points) && (until === null || pointTimeMs(id) <= until),
-    );
-    if (isGuess && younger !== undefined) throw younger.error;
+    const point = resolvePoint(list, parsed.machine, parsed.point);
     return { machine, point, ...list };
   }
 }
@@ -99,6 +109,13 @@ export class Repository {
 export interface ResolvedPoint extends PointList {
   readonly machine: MachineStore;
   readonly point: Point;
+}
+
+function linkedMachine(name: string): RepositoryError {
+  return new RepositoryError('REPOSITORY_INVALID', `${name} is a symbolic link, expected a folder`, {
+    hint: 'Links are not followed inside a repository: put the folder itself in its place, or mount it there.',
+    fields: { machine: name },
+  });
 }
 
 /**

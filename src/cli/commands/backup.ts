@@ -104,7 +104,7 @@ function backupOptions(options: Options): Omit<BackupOptions, 'disks'> {
   };
 }
 
-function* formatBackup({ machine, point, elapsedMs }: BackupResult, view: View): Generator<string> {
+function* formatBackup({ machine, point, warnings, elapsedMs }: BackupResult, view: View): Generator<string> {
   const { style } = view;
   const { readBytes, dataBytes, storedBytes } = point.statistics;
   yield `${style.bold(`${machine}@${point.id}`)}  ${style.green(point.level)}`;
@@ -117,5 +117,5 @@ function* formatBackup({ machine, point, elapsedMs }: BackupResult, view: View):
   const stored = `${formatBytes(storedBytes)} (ratio ${formatRatio(dataBytes, storedBytes)})`;
   const rate = formatRate(readBytes, elapsedMs);
   yield `read ${formatBytes(readBytes)}, stored ${stored} in ${formatDuration(elapsedMs)}, ${rate}`;
-  for (const { text } of point.warnings) yield style.yellow(`warning: ${printable(text)}`);
+  for (const { text } of warnings) yield style.yellow(`warning: ${printable(text)}`);
 }

@@ -50,6 +50,6 @@ function* formatVerify(result: VerifyResult, view: View): Generator<string> {
 }
 
 function formatProblem({ machine, point, disk, code, message }: Problem, { style }: View): string {
-  const where = `${machine}@${point}${disk === null ? '' : ` ${disk}`}`;
+  const where = `${machine}${point === null ? '' : `@${point}`}${disk === null ? '' : ` ${disk}`}`;
   return `${style.red(code)}  ${printable(where)}: ${printable(message)}`;
 }

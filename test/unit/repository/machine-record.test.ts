@@ -2,10 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { encodeDocument } from '#nbdelta/repository/json-document.js';
 import {
   adoptIdentity,
+  checkParentGuest,
   decodeMachineRecord,
   type MachineIdentity,
   newMachineRecord,
 } from '#nbdelta/repository/machine-record.js';
+import { sampleManifest, samplePoint } from './sample-manifest.js';
 
 const NOW = new Date('2026-11-22T17:30:00Z');
 
@@ -21,7 +23,7 @@ describe('adoptIdentity', () => {
   const accepted: [string, ReturnType<typeof record>, MachineIdentity][] = [
     ['the same id, other sources', record('A', { vda: 'x' }), identity('A', { vda: 'y' })],
     ['the same id in capitals', record('ab'), identity('AB')],
-    ['an id for a record without one', record(null, { vda: 'x' }), identity('A', { vda: 'y' })],
+    ['an id for a record without one', record(null, { vda: 'x' }), identity('A', { vda: 'x' })],
     ['no id, the same source', record('A', { vda: 'x' }), identity(null, { vda: 'x' })],
     [
       'no ids, the same source and a new disk',
@@ -39,11 +41,29 @@ describe('adoptIdentity', () => {
   const refused: [string, ReturnType<typeof record>, MachineIdentity, string][] = [
     ['another id', record('A'), identity('B'), '--name'],
     ['no id, another source', record('A', { vda: 'x' }), identity(null, { vda: 'y' }), '--machine-id A'],
+    ['a first id, another source', record(null, { vda: 'x' }), identity('B', { vda: 'y' }), '--level full'],
     ['no ids, another source', record(null, { vda: 'x' }), identity(null, { vda: 'y' }), '--machine-id'],
   ];
   it.each(refused)('refuses %s', (_, before, stated, hint) => {
     const error = { code: 'MACHINE_MISMATCH', hint: expect.stringContaining(hint) };
     expect(() => adoptIdentity(before, stated)).toThrow(expect.objectContaining(error));
+  });
+
+  it('a first id on a guest with other sources is taken with a full that was asked for', () => {
+    const after = adoptIdentity(record(null, { vda: 'x' }), identity('B', { vda: 'y' }), true);
+    expect(after).toMatchObject({ id: 'B', disks: { vda: { source: 'y' } } });
+    const strangers = [identity('C', { vda: 'y' }), identity(null, { vda: 'x' })];
+    for (const stranger of strangers) {
+      expect(() => adoptIdentity(after, stranger, true)).toThrow(
+        expect.objectContaining({ code: 'MACHINE_MISMATCH' }),
+      );
+    }
+  });
+
+  it('a point builds only on a point of the same guest, whatever a failed backup wrote into the record', () => {
+    const parent = samplePoint(sampleManifest(1)).manifest;
+    expect(() => checkParentGuest(parent, identity('B', { vda: 'other' }))).toThrow('was read from');
+    expect(() => checkParentGuest(parent, identity('B', { vda: parent.disks[0]!.source }))).not.toThrow();
   });
 
   it('says both ids', () => {

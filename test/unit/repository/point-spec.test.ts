@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { DamagedError } from '#nbdelta/errors.js';
 import type { Point } from '#nbdelta/repository/manifest.js';
+import type { UnreadablePoint } from '#nbdelta/repository/point-order.js';
 import { parsePointSpec, resolvePoint } from '#nbdelta/repository/point-spec.js';
 import { endOfNamedTime } from '#nbdelta/repository/point-time.js';
 import { chainPoint } from './sample-manifest.js';
@@ -15,7 +17,8 @@ const copy = chainPoint(4, null, {
   change: { id: '20261123T000000Z-4a2b3c4d', created: '2026-11-23T00:00:00.000Z' },
 });
 
-const resolve = (text: string, points = [copy, ...POINTS]) => resolvePoint(points, 'web1', text).manifest.id;
+const resolve = (text: string, points = [copy, ...POINTS]) =>
+  resolvePoint({ points, unreadable: [] }, 'web1', text).manifest.id;
 
 describe('parsePointSpec', () => {
   it('takes MACHINE[@POINT] apart', () => {
@@ -69,6 +72,38 @@ describe('resolvePoint', () => {
   it('says that there are none', () => {
     const error = { code: 'POINT_UNKNOWN', hint: 'It has no points yet.' };
     expect(() => resolve('latest', [])).toThrow(expect.objectContaining(error));
+  });
+});
+
+describe('points that cannot be read', () => {
+  const damaged = (id: string, sequence?: number) => ({
+    id,
+    error: new DamagedError(`${id} is damaged`),
+    ...(sequence !== undefined && { sequence }),
+  });
+  const resolveWith = (text: string, ...unreadable: readonly UnreadablePoint[]) =>
+    resolvePoint({ points: POINTS, unreadable }, 'web1', text).manifest.id;
+
+  it('count when a prefix is looked up: ambiguous, or their own error', () => {
+    const twin = damaged('20261122T180000Z-00000000');
+    expect(() => resolveWith('20261122', twin)).toThrow(expect.objectContaining({ code: 'POINT_AMBIGUOUS' }));
+    expect(() => resolveWith('20261122T18', twin)).toThrow('is damaged');
+    expect(() => resolveWith(twin.id, twin)).toThrow('is damaged');
+    expect(resolveWith('20261122T17', twin)).toBe(IDS[2]);
+  });
+
+  it('with a known sequence are judged by that, whatever the clock said', () => {
+    const back = '20261101T000000Z-00000000';
+    expect(() => resolveWith('latest', damaged(back, 9))).toThrow('is damaged');
+    expect(() => resolveWith('2026-11-21', damaged(back, 9))).toThrow('is damaged');
+    expect(resolveWith('latest', damaged('20261201T000000Z-00000000', 1))).toBe(IDS[2]);
+  });
+
+  it('are named when nothing else is left', () => {
+    const list = { points: [], unreadable: [damaged(IDS[0]!)] };
+    for (const text of ['latest', '2026-12-01', IDS[0]!.slice(0, 10)]) {
+      expect(() => resolvePoint(list, 'web1', text)).toThrow('is damaged');
+    }
   });
 });
 

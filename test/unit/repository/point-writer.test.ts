@@ -1,5 +1,16 @@
 import { execFile, spawn } from 'node:child_process';
-import { chmod, cp, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -235,9 +246,43 @@ describe('incomplete points', () => {
     const disks = [sampleDisk('vda', 'incremental')];
     await writer.commit(manifestFor(writer, { sequence: 2, level: 'incremental', parent, disks }));
     await rm(join(root, 'repo', 'web1', full.manifest.id, 'manifest.json'));
-    expect(await machine.removeIncomplete(lock)).toEqual({ removed: [], kept: [full.manifest.id] });
+    const kept = [{ id: full.manifest.id, why: 'it may be a point that lost its manifest' }];
+    expect(await machine.removeIncomplete(lock)).toEqual({ removed: [], kept });
+    const torn = { id: full.manifest.id, error: { code: 'CHAIN_TORN' } };
+    expect((await machine.listPoints()).unreadable).toMatchObject([torn]);
     await machine.removePoint(lock, writer.id);
-    expect(await machine.removeIncomplete(lock)).toEqual({ removed: [full.manifest.id], kept: [] });
+    expect(await machine.removeIncomplete(lock)).toEqual({ removed: [], kept });
+    expect((await machine.listPoints()).unreadable).toEqual([]);
+  });
+
+  it('a stray entry in a leftover is a reason to keep it, and no reason to fail', async () => {
+    const leftovers = ['20200101T000000Z-00000001', '20200101T000000Z-00000002', '20200101T000000Z-00000003'];
+    for (const id of leftovers) {
+      await mkdir(join(root, 'repo', 'web1', id));
+      await writeFile(join(root, 'repo', 'web1', id, 'vda.0001.tar'), 'x');
+    }
+    await mkdir(join(root, 'repo', 'web1', leftovers[0]!, '.snapshot'));
+    await writeFile(join(root, 'repo', 'web1', leftovers[1]!, 'manifest (1).json'), '{}');
+    const { removed, kept } = await machine.removeIncomplete(lock);
+    expect(removed).toEqual([leftovers[2]]);
+    expect(kept).toMatchObject([
+      { id: leftovers[0], why: expect.stringContaining('".snapshot"') },
+      { id: leftovers[1], why: expect.stringContaining('"manifest (1).json"') },
+    ]);
+    expect(await readdir(join(root, 'repo', 'web1', leftovers[0]!))).toEqual(['.snapshot', 'vda.0001.tar']);
+  });
+
+  it('a linked point folder is damage, and is not followed', async () => {
+    const outside = join(root, 'outside');
+    await mkdir(outside);
+    await writeFile(join(outside, 'precious'), 'x');
+    const id = '20200101T000000Z-deadbeef';
+    await symlink(outside, join(root, 'repo', 'web1', id));
+    expect(await machine.removeIncomplete(lock)).toEqual({ removed: [], kept: [] });
+    const unreadable = [{ id, error: { code: 'CHAIN_FOREIGN' } }];
+    expect((await machine.listPoints()).unreadable).toMatchObject(unreadable);
+    await expect(machine.removePoint(lock, id)).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+    expect(await readdir(outside)).toEqual(['precious']);
   });
 
   it('needs the lock', async () => {
