@@ -11,7 +11,7 @@ const FRAME = 1 << 20;
 const string = { type: 'string' };
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { connections: string, request: string, slots: { type: 'string', default: '8' } },
+  options: { connections: string, request: string, slots: { type: 'string', default: '6' } },
 });
 
 async function readFrame(client, plan, slot) {

@@ -6,7 +6,7 @@ import { type FramePool, type SealedFrame, sealedCapacity } from '../codec/frame
 import { AbortedError } from '../errors.js';
 import type { ExtentList, Range } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
-import { ReadWindow } from './read-window.js';
+import { ReadPlaces } from './read-places.js';
 
 /**
  * Frames being read or sealed at once: two for each codec thread (at work, and waiting) and some to read. More
@@ -62,7 +62,7 @@ class Pipeline {
   /** Settles when everything added so far is written; each frame hangs itself behind the one before. */
   #written: Promise<void> = Promise.resolve();
   readonly #reading = new Set<Promise<unknown>>();
-  readonly #window = new ReadWindow(MAX_READS_IN_FLIGHT);
+  readonly #window = new ReadPlaces(MAX_READS_IN_FLIGHT);
   #failure: { readonly error: unknown } | undefined;
   #readBytes = 0;
   #zeroBytes = 0;

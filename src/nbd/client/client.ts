@@ -25,6 +25,7 @@ import type { CommandRequest } from './command.js';
 import type { Connection } from './connection.js';
 import { ConnectionPool } from './connection-pool.js';
 import type { ExportInfo } from './negotiate.js';
+import { ReadWindow } from './read-window.js';
 import { alignOutward, cutRange, splitRange } from './request-ranges.js';
 import { runParts } from './run-parts.js';
 import type { StatusRun } from './status-run.js';
@@ -62,6 +63,7 @@ export class NbdClient {
   readonly uri: NbdUri;
   readonly #options: ResolvedOptions;
   readonly #pool: ConnectionPool;
+  readonly #window = new ReadWindow();
   readonly #onAbort = () => void this.close();
   /** Writes so far, and how many reconnects there had been at the first one that no flush covers. */
   #writes = 0;
@@ -145,12 +147,19 @@ export class NbdClient {
     });
   }
 
-  #readOnce(offset: number, target: Uint8Array): Promise<void> {
-    if (target.byteLength === 0) return Promise.resolve();
-    const request = { type: NBD_CMD_READ, offset, length: target.byteLength, target };
-    return this.#retry((connection, attempt) =>
-      attempt > 0 && this.#canReadWhole ? readWhole(connection, request) : connection.run(request),
-    );
+  async #readOnce(offset: number, target: Uint8Array): Promise<void> {
+    const length = target.byteLength;
+    if (length === 0) return;
+    const request = { type: NBD_CMD_READ, offset, length, target };
+    const room = this.#window.enter(length);
+    if (room) await room;
+    try {
+      await this.#retry((connection, attempt) =>
+        attempt > 0 && this.#canReadWhole ? readWhole(connection, request) : connection.run(request),
+      );
+    } finally {
+      this.#window.leave(length);
+    }
   }
 
   get #canReadWhole(): boolean {

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { NbdConnectionError, NbdeltaError } from '../../errors.js';
 import { NBD_FLAG_CAN_MULTI_CONN } from '../protocol/constants.js';
 import { describeAddress, type NbdUri } from '../protocol/uri.js';
@@ -71,8 +71,15 @@ export class ConnectionPool {
   async #grow(): Promise<void> {
     const safe = (this.info.flags & NBD_FLAG_CAN_MULTI_CONN) !== 0;
     while (safe && !this.#closed && this.#connections.length < this.#options.connections) {
+      const before = [...this.#connections];
+      const reopened = this.#reopened;
       try {
-        await this.#add(await connect(this.#uri, this.#options, this.#abortBackground.signal));
+        const connection = await connect(this.#uri, this.#options, this.#abortBackground.signal);
+        // An end of the others that came before this greeting is seen now.
+        await nextTurn();
+        // Only beside a connection that lived all the time is it surely the same point in time.
+        const isBeside = before.length > 0 && before.every(({ alive }) => alive);
+        await this.#add(connection, !isBeside && reopened === this.#reopened);
       } catch {
         // A server at its connection limit never greets: the connections that work are enough.
         return;
@@ -80,7 +87,8 @@ export class ConnectionPool {
     }
   }
 
-  async #add(connection: Connection): Promise<void> {
+  /** `replaces`: whether it comes after one that was lost. */
+  async #add(connection: Connection, replaces: boolean): Promise<void> {
     const difference = describeDifference(this.info, connection.info);
     if (difference) {
       await connection.close();
@@ -90,8 +98,9 @@ export class ConnectionPool {
         { hint: 'the backup job was restarted in between: start the backup again' },
       );
     }
-    if (this.#closed) await connection.close();
-    else this.#connections.push(connection);
+    if (this.#closed) return connection.close();
+    if (replaces) this.#reopened++;
+    this.#connections.push(connection);
   }
 
   async #reopen(): Promise<void> {
@@ -99,9 +108,7 @@ export class ConnectionPool {
     await Promise.all(this.#connections.splice(0).map(dead => dead.close()));
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.#add(await connect(this.#uri, this.#options, this.#abortBackground.signal));
-        this.#reopened++;
-        return;
+        return await this.#add(await connect(this.#uri, this.#options, this.#abortBackground.signal), true);
       } catch (error) {
         if (this.#closed) throw closedError(this.#uri);
         const retryable = error instanceof NbdeltaError && error.retryable;

@@ -116,7 +116,7 @@ async function withHandshake<Result>(
 
 /** Ends a handshake that takes too long or is not wanted any more, by dropping its connection. */
 class HandshakeLimit {
-  pipe: BytePipe | undefined;
+  #pipe: BytePipe | undefined;
   /** Reads what comes over TLS. */
   secureReader: ExactReader | undefined;
   reason: Error | undefined;
@@ -130,9 +130,25 @@ class HandshakeLimit {
     signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
+  /** What is dropped when the time is over. */
+  get pipe(): BytePipe | undefined {
+    return this.#pipe;
+  }
+
+  /** Takes over a connection that was just made. @throws when the time was over before: nothing would end it. */
+  holds(pipe: BytePipe): void {
+    this.#pipe = pipe;
+    this.check();
+  }
+
+  /** @throws when the time is over. */
+  check(): void {
+    if (this.reason) throw this.reason;
+  }
+
   #stop(reason: Error): void {
     this.reason ??= reason;
-    void this.pipe?.destroy();
+    void this.#pipe?.destroy();
   }
 
   /**
@@ -141,10 +157,10 @@ class HandshakeLimit {
    */
   refusedInsideTls(error: unknown): unknown {
     const lost = error instanceof NbdConnectionError && error.code === 'NBD_CONNECTION_LOST';
-    if (!lost || !this.pipe || this.secureReader?.received !== 0) return error;
+    if (!lost || !this.#pipe || this.secureReader?.received !== 0) return error;
     return new NbdNegotiationError(
       'NBD_TLS_FAILED',
-      `${this.pipe.description}: the server ended the connection right after the TLS handshake: ${error.message}`,
+      `${this.#pipe.description}: the server ended the connection right after the TLS handshake: ${error.message}`,
       {
         cause: error,
         hint: 'it may want a client certificate that it trusts: client-cert.pem and client-key.pem in tls-certificates',
@@ -188,19 +204,20 @@ async function greet(uri: NbdUri, options: SessionOptions, limit: HandshakeLimit
   const connect = { timeoutMs: options.handshakeTimeoutMs, signal: options.signal };
   if (!uri.tls) {
     const pipe = await openPipe(uri.address, connect);
-    limit.pipe = pipe;
+    limit.holds(pipe);
     return greetOver(pipe);
   }
   const credentials = await readTlsCredentials(uri.tls);
+  limit.check();
   const socket = await openSocket(uri.address, connect);
   const plain = new SocketPipe(socket, describeAddress(uri.address));
-  limit.pipe = plain;
+  limit.holds(plain);
   const stopReceiving = receiveChunks(socket, plain);
   const greeted = await greetOver(plain);
   await startTls(greeted, uri);
   stopReceiving();
   const secure = await upgradeToTls(socket, credentials, plain.description, options.handshakeTimeoutMs);
-  limit.pipe = secure;
+  limit.holds(secure);
   const reader = attachReader(secure);
   limit.secureReader = reader;
   const handshake = new Handshake(secure, reader, greeted.handshake.noZeroes);

@@ -2,7 +2,7 @@
  * A bound on reads under way: each piece of a frame is a command of its own, and a disk may have thousands of
  * pieces in a frame. First come, first served.
  */
-export class ReadWindow {
+export class ReadPlaces {
   readonly #waiting: (() => void)[] = [];
   #free: number;
 
