@@ -1,7 +1,17 @@
 import { expect, it } from 'vitest';
 import { connectNbd } from '#nbdelta/nbd/client/client.js';
 import { waitFor } from '../support/processes.js';
-import { diskBytes, FLAGS, MULTI_CONN, negotiate, serveHonestly } from '../support/scripted-nbd.js';
+import {
+  answerHonestly,
+  diskBytes,
+  FLAGS,
+  GREETING,
+  honestAnswer,
+  MULTI_CONN,
+  negotiate,
+  serveHonestly,
+} from '../support/scripted-nbd.js';
+import type { ScriptedPeer } from '../support/scripted-peer.js';
 import { startScriptedServer } from '../support/scripted-server.js';
 import { expectNoHandlesLeft, IMPATIENT } from './hostile-client.js';
 
@@ -103,3 +113,56 @@ it('a second connection that shows another disk is not used', async () => {
   expect(client.size).toBe(1 << 20);
   await client.close();
 });
+
+it('a second connection that is greeted after the first one was lost counts as a reconnect', async () => {
+  const { promise: firstIsLost, resolve: greet } = deferred();
+  await using server = await startScriptedServer(async (peer, index) => {
+    if (index > 0) await firstIsLost;
+    await negotiate(peer, DISK);
+    if (index > 0) return serveHonestly(peer);
+    answerHonestly(peer, await peer.request());
+    await waitFor(() => server.accepted === 2, 'the second connection');
+    peer.cut();
+  });
+  const client = await connectNbd(server.uri, { ...IMPATIENT, retries: 1, connections: 2 });
+  await client.read(0, 100);
+  await waitFor(() => client.connections === 0, 'the loss');
+  greet();
+  await waitFor(() => client.connections === 1, 'the second connection to join');
+  expect(client.reconnects).toBe(1);
+  expect(Buffer.from(await client.read(0, 100))).toEqual(diskBytes(0, 100));
+  expect(client.reconnects).toBe(1);
+  await client.close();
+});
+
+it('a greeting that arrives together with the end of the first connection counts as a reconnect', async () => {
+  const peers: ScriptedPeer[] = [];
+  await using server = await startScriptedServer(async (peer, index) => {
+    peers.push(peer);
+    if (index === 0) {
+      await negotiate(peer, DISK);
+      return serveHonestly(peer);
+    }
+    peer.send(GREETING);
+    await peer.take(4);
+    for (let option = 0; option !== 7; ) {
+      ({ option } = await peer.option());
+      if (option === 7) peers[0]!.cut();
+      peer.send(honestAnswer(option, DISK));
+    }
+    return serveHonestly(peer);
+  });
+  const client = await connectNbd(server.uri, { ...IMPATIENT, retries: 1, connections: 2 });
+  await client.read(0, 100);
+  await waitFor(() => client.reconnects === 1, 'the reconnect to be seen');
+  expect(Buffer.from(await client.read(0, 100))).toEqual(diskBytes(0, 100));
+  await client.close();
+});
+
+function deferred() {
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>(done => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
