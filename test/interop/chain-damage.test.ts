@@ -40,7 +40,7 @@ interface Outcome {
   readonly code: string;
   readonly message: string;
   /** What verify found. */
-  readonly found: readonly { readonly point: string; readonly code: string }[];
+  readonly found: readonly { readonly point: string | null; readonly code: string }[];
 }
 
 /** A copy of the repository to do harm to. */
