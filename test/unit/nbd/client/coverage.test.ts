@@ -47,4 +47,25 @@ describe('Coverage', () => {
       }),
     );
   });
+
+  it('joins both neighbours: bytes that come from the end to the start are one fragment', () => {
+    const coverage = new Coverage();
+    for (let at = 99_999; at >= 0; at--) coverage.add(at, 1);
+    expect(coverage.bytes).toBe(100_000);
+    for (let at = 200_000; at < 208_000; at += 2) coverage.add(at, 1);
+    for (let at = 200_001; at < 208_000; at += 2) coverage.add(at, 1);
+    for (let at = 300_000; at < 308_000; at += 2) coverage.add(at, 1);
+    expect(() => coverage.add(203_999, 1)).toThrow(TWICE);
+    expect(coverage.bytes).toBe(112_000);
+  });
+
+  it('refuses a reply in thousands of fragments that do not touch', () => {
+    const coverage = new Coverage();
+    const add = () => {
+      for (let at = 1 << 17; at >= 0; at -= 2) coverage.add(at, 1);
+    };
+    expect(add).toThrow(
+      expect.objectContaining({ code: 'NBD_PROTOCOL', message: expect.stringMatching(/4096 frag/) }),
+    );
+  });
 });
