@@ -231,7 +231,7 @@ export class ArchiveWriter implements AsyncDisposable {
     }
   }
 
-  /** Gives up: every frame is released, the open volume is aborted. Safe at any time and twice; no-op after `finish`. */
+  /** Gives up: every frame is released, every volume is aborted. Safe at any time and twice; no-op after `finish`. */
   async abort(): Promise<void> {
     this.#failure ??= { error: new AbortedError('archive writer') };
     this.#ended = true;

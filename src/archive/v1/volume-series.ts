@@ -24,6 +24,8 @@ export interface VolumeSeriesOptions {
 export class VolumeSeries {
   readonly #options: VolumeSeriesOptions;
   readonly #finished: VolumeSummary[] = [];
+  /** All volumes, until the archive is finished. */
+  readonly #opened: VolumeWriter[] = [];
   #current: VolumeWriter | undefined;
 
   constructor(options: VolumeSeriesOptions) {
@@ -52,21 +54,28 @@ export class VolumeSeries {
     }
     const writer = new VolumeWriter(number, await this.#options.openVolume(number));
     this.#current = writer;
+    this.#opened.push(writer);
     await writer.writeHeader({ ...this.#options.header, volume: number });
     return writer;
   }
 
-  /** Closes the last volume; all volumes are durable then. */
+  /** Closes the last volume; all volumes are durable then, and no longer given up. */
   async finish(index: IndexPlace): Promise<readonly VolumeSummary[]> {
     await this.#close(this.#current!, index);
+    this.#opened.length = 0;
     return this.#finished;
   }
 
-  /** Gives the open volume up, if there is one. The closed ones are left to their owner. */
+  /** Gives all volumes up, the closed ones too: without the last one they are of no use. */
   async abort(): Promise<void> {
-    const current = this.#current;
     this.#current = undefined;
-    await current?.abort();
+    let failure: { readonly error: unknown } | undefined;
+    for (const volume of this.#opened.splice(0)) {
+      await volume.abort().catch(error => {
+        failure ??= { error };
+      });
+    }
+    if (failure) throw failure.error;
   }
 
   async #close(writer: VolumeWriter, index: IndexPlace | undefined): Promise<void> {

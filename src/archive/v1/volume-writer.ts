@@ -9,7 +9,7 @@ export interface VolumeSink {
   append(chunks: readonly Uint8Array[]): Promise<void>;
   /** Makes the volume durable. */
   close(): Promise<void>;
-  /** Gives the volume up; nothing of it may stay. */
+  /** Gives the volume up, also after `close`; nothing of it may stay. */
   abort(): Promise<void>;
 }
 

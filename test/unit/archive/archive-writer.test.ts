@@ -133,6 +133,21 @@ describe('archive writer', () => {
     expect(given.length).toBeGreaterThan(30);
   });
 
+  test('abort gives up the closed volumes too, and after finish none', async () => {
+    const volumes = new MemoryVolumes();
+    const writer = await open(volumes, { maxVolumeBytes: 4096 });
+    for (let at = 0; at < 64; at++) await writer.addFrame(frameAt(at * 4096));
+    await writer.abort();
+    expect(volumes.closed.length).toBeGreaterThan(1);
+    expect(volumes.aborted).toEqual([...volumes.closed, volumes.closed.length + 1]);
+    const whole = new MemoryVolumes();
+    const finished = await open(whole, { maxVolumeBytes: 4096 });
+    for (let at = 0; at < 64; at++) await finished.addFrame(frameAt(at * 4096));
+    await finished.finish();
+    await finished.abort();
+    expect(whole.aborted).toEqual([]);
+  });
+
   test('abort releases what is held and nothing can be added', async () => {
     const volumes = new MemoryVolumes();
     const frame = frameAt(0);
