@@ -11,7 +11,7 @@ const EXAMPLES = [
   'restore web1 --repo /backup --to /restored/web1',
   'restore web1@2026-11-22 --disk vda --to vda.qcow2',
   'restore web1 --disk vda --to /dev/vg0/web1 --force',
-  'restore web1 --disk vda --to nbd://host/target --force',
+  'restore web1 --disk vda --to nbd://host/target',
   'restore web1 --disk vda --to - | ssh host "cat > vda.raw"',
 ];
 
@@ -31,7 +31,10 @@ export function addRestoreCommand(program: Command): void {
     .requiredOption('--to <target>', 'file, block device, NBD URI, or - for stdout; a folder without --disk')
     .option('--disk <disk>', 'only this disk')
     .addOption(new Option('--format <format>', 'of files').choices(['raw', 'qcow2']))
-    .option('--force', 'replace an existing file, overwrite a device');
+    .option(
+      '--force',
+      'replace an existing file, overwrite a device (an NBD export is overwritten without it)',
+    );
   withRepository(command);
   withCommonOptions(command, EXAMPLES).action((point: string, options: Options) =>
     runCommand(options, async context => {

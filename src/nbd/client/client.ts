@@ -303,25 +303,27 @@ export class NbdClient {
 
   /** The one place that retries: only commands that change nothing, only errors of the connection, bounded. */
   async #retry<Result>(run: (connection: Connection, attempt: number) => Promise<Result>): Promise<Result> {
+    let lost: NbdConnectionError | undefined;
     for (let attempt = 0; ; attempt++) {
-      const connection = this.#pool.peek() ?? (await this.#takeOrFail());
+      const connection = this.#pool.peek() ?? (await this.#takeOrFail(lost));
       try {
         return await run(connection, attempt);
       } catch (error) {
         const again =
           error instanceof NbdConnectionError && error.retryable && attempt < this.#options.retries;
         if (!again || this.#options.signal?.aborted) throw this.#aborted(error);
+        lost = error;
         this.#options.onReconnect?.(error);
       }
     }
   }
 
   /** Outside of the retries: opening a connection again has its own bound, and the two must not multiply. */
-  async #takeOrFail(): Promise<Connection> {
+  async #takeOrFail(lost: NbdConnectionError | undefined): Promise<Connection> {
     try {
       return await this.#pool.take();
     } catch (error) {
-      throw this.#aborted(error);
+      throw this.#aborted(lost ? notReopened(lost, error) : error);
     }
   }
 
@@ -360,6 +362,19 @@ async function readWhole(connection: Connection, request: CommandRequest): Promi
 function needsFlush({ type, flags = 0 }: CommandRequest): boolean {
   const changes = type === NBD_CMD_WRITE || type === NBD_CMD_WRITE_ZEROES || type === NBD_CMD_TRIM;
   return changes && (flags & NBD_CMD_FLAG_FUA) === 0;
+}
+
+/**
+ * A server that went away in the middle of a command and did not come back: the loss is what happened, and it
+ * names the range; that it cannot be reached now is only what followed. Another export is news of its own.
+ */
+function notReopened(lost: NbdConnectionError, error: unknown): unknown {
+  if (!(error instanceof NbdeltaError) || error.code === 'NBD_EXPORT_CHANGED') return error;
+  return new NbdConnectionError(lost.code, `${lost.message}; not opened again: ${error.message}`, {
+    cause: error,
+    ...(lost.hint !== undefined && { hint: lost.hint }),
+    fields: lost.fields,
+  });
 }
 
 /** Waits for all, then fails with the first error: memory of a failed part must not be in use any more. */

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { type QemuNbd, runQemuTool, startQemuNbd, whenListening } from '../qemu-tools.js';
 import { openNbdTarget } from './nbd-target.js';
-import { discard, type NewFile, planNewFile, publish } from './new-file.js';
+import { createPartial, discard, type NewFile, planNewFile, publish } from './new-file.js';
 import type { RestoreTarget } from './restore-target.js';
 
 /** A new qcow2 image, written through `qemu-nbd`; what is not written stays unallocated. */
@@ -13,6 +13,8 @@ export async function openQcow2Target(
 ): Promise<RestoreTarget> {
   const file = await planNewFile(path, force);
   try {
+    // Made here first, for its mode: a guest's disk is nobody else's business, whatever the umask says.
+    await (await createPartial(file)).close();
     await runQemuTool('qemu-img', ['create', '-q', '-f', 'qcow2', file.partialPath, String(size)]);
     const args = ['-f', 'qcow2', '--discard=unmap', '--cache=writeback'];
     const server = await startQemuNbd({ image: file.partialPath, args, lifetime: 'first-client' });
