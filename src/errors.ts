@@ -94,8 +94,13 @@ export class UsageError extends NbdeltaError {
 
 /** Stopped on request. `cause` is the signal's reason. */
 export class AbortedError extends NbdeltaError {
-  constructor(what: string, cause?: unknown) {
-    super('ABORTED', `${what}: stopped on request`, { cause });
+  /** What was left behind or not, in words; undefined when whoever throws cannot know. */
+  readonly left: string | undefined;
+
+  constructor(what: string, cause?: unknown, left?: string) {
+    const message = left === undefined ? `${what}: stopped on request` : `stopped on request; ${left}`;
+    super('ABORTED', message, { cause });
+    this.left = left;
   }
 }
 

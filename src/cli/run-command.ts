@@ -1,4 +1,4 @@
-import { AbortedError, toNbdeltaError } from '../errors.js';
+import { AbortedError, NbdeltaError, toNbdeltaError } from '../errors.js';
 import type { ProgressListener } from '../operations/progress.js';
 import type { View } from './display/view.js';
 import { EXIT_OK } from './exit-codes.js';
@@ -35,6 +35,8 @@ export interface CommandContext {
   tell(text: Outcome['text']): Promise<void>;
   /** A remark for people, on stderr; not with `--quiet` or `--json`. */
   note(text: string): void;
+  /** What is true after Ctrl-C, unless the error itself says what was left: `nothing was stored`. */
+  whenStopped(left: string): void;
   /** Standard output carries data: results and errors go to stderr. */
   takeStdout(): void;
 }
@@ -50,6 +52,7 @@ class CommandRun implements CommandContext {
   readonly #progress: ProgressDisplay;
   #interrupt: Interrupt | undefined;
   #results = this.#stdout;
+  #left: string | undefined;
 
   constructor(options: CommonOptions) {
     this.#options = options;
@@ -63,6 +66,10 @@ class CommandRun implements CommandContext {
 
   get onProgress(): ProgressListener {
     return progress => this.#progress.update(progress);
+  }
+
+  whenStopped(left: string): void {
+    this.#left = left;
   }
 
   takeStdout(): void {
@@ -112,10 +119,13 @@ class CommandRun implements CommandContext {
     return document.error.exitCode;
   }
 
-  /** After Ctrl-C whatever broke broke because of it. */
+  /** After Ctrl-C whatever broke broke because of it; only who stopped on purpose can say what was left. */
   #asInterrupted(error: unknown): unknown {
-    if (!this.#interrupt?.signal.aborted || toNbdeltaError(error).code === 'ABORTED') return error;
-    return new AbortedError('nbdelta', error);
+    if (!this.#interrupt?.signal.aborted) return error;
+    const known = toNbdeltaError(error);
+    if (known.code !== 'ABORTED') return new NbdeltaError('ABORTED', 'stopped on request', { cause: error });
+    if (!(known instanceof AbortedError) || known.left !== undefined || !this.#left) return known;
+    return new AbortedError('nbdelta', error, this.#left);
   }
 }
 

@@ -1,16 +1,17 @@
-import { join } from 'node:path';
+import { rmdir } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import { type OpenChain, openChainArchives } from '../chain/open-chain.js';
 import { zeroRanges } from '../chain/zero-ranges.js';
 import { parseCodec } from '../codec/codec-spec.js';
 import { type FramePool, openFramePool } from '../codec/frame-pool.js';
-import { errorLine, NbdeltaError, toNbdeltaError, UsageError } from '../errors.js';
+import { AbortedError, errorLine, NbdeltaError, toNbdeltaError, UsageError } from '../errors.js';
 import { openRepository, type Repository, type ResolvedPoint } from '../repository/repository.js';
 import { isNbdUri, openTarget, type TargetFormat } from './open-target.js';
+import { planTargets, type TargetPlan } from './plan-targets.js';
 import type { ProgressListener } from './progress.js';
 import { restoreDisk } from './restore-disk.js';
 import { streamDisk } from './stream-disk.js';
-import { makeTargetFolder } from './targets/new-file.js';
+import { makeTargetFolder, targetFailed } from './targets/new-file.js';
 import type { RestoreTarget } from './targets/restore-target.js';
 
 export interface RestoreOptions {
@@ -55,45 +56,59 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const repository =
     typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
   const resolved = await repository.resolve(options.point);
-  const plan = planTargets(options, resolved);
+  const plan = await planTargets(options, resolved.point.manifest);
   await using opened = await openChains(resolved, plan);
   await using pool = openFramePool({
     codec: parseCodec('none'),
     ...(options.threads !== undefined && { threads: options.threads }),
   });
-  if (plan.folder) await makeTargetFolder(options.to);
-  const disks: RestoredDisk[] = [];
-  for (const [index, chain] of opened.chains.entries()) {
-    disks.push(await restoreOne(chain, plan.targets[index]!.path, pool, options));
-  }
+  const disks = await restoreAll(opened.chains, plan, pool, options);
   const { machine, point } = resolved;
   return { machine: machine.name, point: point.manifest.id, disks, elapsedMs: performance.now() - started };
 }
 
-interface TargetPlan {
-  /** Whether `to` is a folder that gets one file for each disk. */
-  readonly folder: boolean;
-  readonly targets: readonly { readonly disk: string; readonly path: string }[];
+async function restoreAll(
+  chains: readonly OpenChain[],
+  { folder, targets }: TargetPlan,
+  pool: FramePool,
+  options: RestoreOptions,
+): Promise<RestoredDisk[]> {
+  if (folder) await makeTargetFolder(folder.path);
+  const disks: RestoredDisk[] = [];
+  try {
+    for (const [index, chain] of chains.entries()) {
+      disks.push(await restoreOne(chain, targets[index]!.path, pool, options));
+    }
+    return disks;
+  } catch (error) {
+    const isOurs = folder?.exists === false && disks.length === 0;
+    const first = isOurs ? await removeEmptyFolder(folder.path, error) : error;
+    throw first instanceof AbortedError ? stopped(first, options.to, disks) : first;
+  }
 }
 
-function planTargets(options: RestoreOptions, { point }: ResolvedPoint): TargetPlan {
-  const disks = point.manifest.disks.map(disk => disk.name);
-  if (options.to === '') throw new UsageError('restore to what? --to is empty');
-  if (options.disk !== undefined) {
-    return { folder: false, targets: [{ disk: options.disk, path: options.to }] };
+/** Removes the folder that we made, unless something is in it. @returns the error to end with. */
+async function removeEmptyFolder(path: string, error: unknown): Promise<unknown> {
+  try {
+    await rmdir(path);
+    return error;
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOENT') return error;
+    return alsoFailed(error, targetFailed('remove folder', path, cause));
   }
-  if (options.to === '-' || isNbdUri(options.to)) {
-    const only = disks[0]!;
-    if (disks.length === 1) return { folder: false, targets: [{ disk: only, path: options.to }] };
-    throw new UsageError(`${options.to} takes one disk, the point has ${disks.length}`, {
-      hint: `say which: --disk ${disks.join(' | --disk ')}`,
-    });
-  }
-  const suffix = options.format ?? 'raw';
-  return {
-    folder: true,
-    targets: disks.map(disk => ({ disk, path: join(options.to, `${disk}.${suffix}`) })),
-  };
+}
+
+/** The error of a restore that was stopped on request, saying what it left. */
+function stopped(error: AbortedError, to: string, disks: readonly RestoredDisk[]): AbortedError {
+  const complete = `complete: ${disks.map(disk => disk.target).join(', ')}`;
+  const left = disks.length > 0 ? complete : (error.left ?? `nothing was left at ${to}`);
+  return new AbortedError('restore', error.cause, left);
+}
+
+/** What a stopped restore leaves where it does not write a file of its own. */
+function leftInPlace(error: unknown, left: string): unknown {
+  return error instanceof AbortedError ? new AbortedError('restore', error.cause, left) : error;
 }
 
 async function openChains(
@@ -127,7 +142,11 @@ async function restoreOne(
   if (to === '-') {
     if (!options.output) throw new UsageError('restore to "-" needs an output stream');
     const onProgress = report(options, chain, chain.size);
-    await streamDisk({ chain, output: options.output, pool, signal, onProgress });
+    try {
+      await streamDisk({ chain, output: options.output, pool, signal, onProgress });
+    } catch (error) {
+      throw leftInPlace(error, 'what was written to stdout is not complete');
+    }
     return { ...result, target: '-' };
   }
   const target = await openTarget(to, chain.size, {
@@ -142,7 +161,9 @@ async function restoreOne(
     options.onProgress?.({ phase: 'finish', disk: chain.disk, done: total, total });
     await target.finish();
   } catch (error) {
-    throw await giveUp(target, error);
+    const first = await giveUp(target, error);
+    const isInPlace = isNbdUri(to) || !target.zeroed;
+    throw isInPlace ? leftInPlace(first, `${target.description} is overwritten in part`) : first;
   }
   return { ...result, target: target.description };
 }
@@ -153,10 +174,14 @@ async function giveUp(target: RestoreTarget, error: unknown): Promise<unknown> {
     await target.abort();
     return error;
   } catch (second) {
-    const { code, message, hint, fields } = toNbdeltaError(error);
-    const options = { cause: error, fields, ...(hint !== undefined && { hint }) };
-    return new NbdeltaError(code, `${message}; then, cleaning up: ${errorLine(second)}`, options);
+    return alsoFailed(error, second);
   }
+}
+
+function alsoFailed(error: unknown, second: unknown): NbdeltaError {
+  const { code, message, hint, fields } = toNbdeltaError(error);
+  const options = { cause: error, fields, ...(hint !== undefined && { hint }) };
+  return new NbdeltaError(code, `${message}; then, cleaning up: ${errorLine(second)}`, options);
 }
 
 function report(options: RestoreOptions, { disk }: OpenChain, total: number) {
