@@ -50,6 +50,7 @@ export function addBackupCommand(program: Command): void {
   addTransferOptions(command);
   withCommonOptions(command, EXAMPLES).action((disks: string[], options: Options) =>
     runCommand(options, async context => {
+      context.whenStopped('nothing was stored');
       const { backup } = await import('../../operations/backup.js');
       const { exportNameOf } = await import('../../operations/export-name.js');
       const result = await backup({
