@@ -3,47 +3,70 @@ import { UsageError } from '../errors.js';
 import { EXIT_OK, EXIT_USAGE } from './exit-codes.js';
 import { Output } from './output.js';
 import { createProgram } from './program.js';
-import { describeError, formatTrace, printError } from './report-error.js';
+import { describeError, formatTrace, printError, printJsonError } from './report-error.js';
 
 /** Commander's ways to say that it has printed what was asked for. */
 const PRINTED = new Set(['commander.helpDisplayed', 'commander.version']);
 
 /** Runs the command line. The process ends with one of the codes in `docs/exit-codes.md`. */
 export async function main(argv: readonly string[] = process.argv): Promise<void> {
-  process.on('uncaughtException', error => process.exit(reportEarly(error, argv)));
+  process.on('uncaughtException', error => void reportEarly(error, argv).then(code => process.exit(code)));
   try {
     await createProgram().parseAsync([...argv]);
   } catch (error) {
-    process.exitCode = error instanceof CommanderError ? endOf(error, argv) : reportEarly(error, argv);
+    process.exitCode = await (error instanceof CommanderError
+      ? endOf(error, argv)
+      : reportEarly(error, argv));
   }
 }
 
-function endOf(error: CommanderError, argv: readonly string[]): number {
+async function endOf(error: CommanderError, argv: readonly string[]): Promise<number> {
   if (PRINTED.has(error.code)) return EXIT_OK;
   // No command at all: commander has shown the help, on stderr.
   if (error.code === 'commander.help') return EXIT_USAGE;
-  return reportEarly(asUsageError(error), argv);
+  const isMissing = error.code === 'commander.missingMandatoryOptionValue';
+  const cause = isMissing ? (findUnknownOption(argv) ?? error) : error;
+  return reportEarly(asUsageError(cause, argv), argv);
 }
 
 /** An error outside of a command's run; `--json` is looked for by hand, as nothing may have been parsed. */
-function reportEarly(error: unknown, argv: readonly string[]): number {
+async function reportEarly(error: unknown, argv: readonly string[]): Promise<number> {
   const document = describeError(error);
-  if (process.env['NBDELTA_DEBUG']) new Output(process.stderr).line(formatTrace(error));
-  if (argv.includes('--json')) new Output(process.stdout).line(JSON.stringify(document, null, 2));
-  else printError(document, new Output(process.stderr));
+  const messages = new Output(process.stderr);
+  if (process.env['NBDELTA_DEBUG']) messages.line(formatTrace(error));
+  if (argv.includes('--json')) await printJsonError(document, new Output(process.stdout), messages);
+  else printError(document, messages);
   return document.error.exitCode;
 }
 
-function asUsageError(error: CommanderError): UsageError {
+/** A misspelt option is why another one is missing (`--rep R`), but commander tells the missing one first. */
+function findUnknownOption(argv: readonly string[]): CommanderError | undefined {
+  const program = createProgram().hook('preAction', () => {
+    throw new CommanderError(EXIT_USAGE, 'nbdelta.parsed', 'only parsed, never run');
+  });
+  for (const option of program.commands.flatMap(command => command.options)) option.mandatory = false;
+  try {
+    program.parse([...argv]);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === 'commander.unknownOption') return error;
+  }
+  return undefined;
+}
+
+function asUsageError(error: CommanderError, argv: readonly string[]): UsageError {
   const [first = '', ...more] = error.message.replace(/^error: /, '').split('\n');
   const suggestion = more.join(' ').replace(/^\(|\)$/g, '');
-  const hint = suggestion || hintFor(error);
+  const hint = suggestion.replace(/^D/, 'd') || hintFor(error, argv);
   return new UsageError(first.replace(/\.$/, ''), { cause: error, hint });
 }
 
-function hintFor({ code, message }: CommanderError): string {
+function hintFor({ code, message }: CommanderError, argv: readonly string[]): string {
   if (code === 'commander.missingMandatoryOptionValue' && message.includes('--repo')) {
     return 'say where the repository is, or set NBDELTA_REPOSITORY';
   }
-  return 'nbdelta COMMAND --help shows how it is used, with examples';
+  const name = createProgram()
+    .commands.find(command => command.name() === argv[2])
+    ?.name();
+  return name === undefined ? 'see: nbdelta --help' : `see: nbdelta ${name} --help`;
 }

@@ -37,6 +37,22 @@ export function printError({ error }: ErrorDocument, output: Output): void {
   if (error.hint) output.line(`  ${style.dim('hint:')} ${error.hint}`);
 }
 
+/** As one JSON document; on `messages` for people when `results` cannot be written (a full disk). */
+export async function printJsonError(
+  document: ErrorDocument,
+  results: Output,
+  messages: Output,
+): Promise<void> {
+  results.line(JSON.stringify(document, null, 2));
+  try {
+    await results.flush();
+  } catch (failure) {
+    const second = describeError(failure);
+    if (document.error.message !== second.error.message) printError(document, messages);
+    printError(second, messages);
+  }
+}
+
 /** Where an error came from, with everything that caused it; for NBDELTA_DEBUG=1 only. */
 export function formatTrace(error: unknown): string {
   const parts: string[] = [];

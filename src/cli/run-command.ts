@@ -5,7 +5,7 @@ import { EXIT_OK } from './exit-codes.js';
 import { catchInterrupts, type Interrupt } from './interrupt.js';
 import { Output } from './output.js';
 import { openProgress, type ProgressDisplay } from './progress/progress-display.js';
-import { describeError, formatTrace, printError } from './report-error.js';
+import { describeError, formatTrace, printError, printJsonError } from './report-error.js';
 
 /** Options that every command has. */
 export interface CommonOptions {
@@ -102,19 +102,19 @@ class CommandRun implements CommandContext {
       await this.#stdout.flush();
       return exitCode;
     } catch (error) {
-      return this.#fail(error);
+      return await this.#fail(error);
     } finally {
       this.#progress.clear();
       this.#interrupt?.[Symbol.dispose]();
     }
   }
 
-  #fail(thrown: unknown): number {
+  async #fail(thrown: unknown): Promise<number> {
     this.#progress.clear();
     const error = this.#asInterrupted(thrown);
     const document = describeError(error, this.#interrupt?.exitCode);
     if (process.env['NBDELTA_DEBUG']) this.#stderr.line(formatTrace(thrown));
-    if (this.#options.json) this.#results.line(JSON.stringify(document, null, 2));
+    if (this.#options.json) await printJsonError(document, this.#results, this.#stderr);
     else printError(document, this.#stderr);
     return document.error.exitCode;
   }

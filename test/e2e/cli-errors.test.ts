@@ -46,7 +46,20 @@ describe('wrong usage', () => {
 
   it('suggests what was meant', async () => {
     const error = await nbdeltaFails(['inof', 'nbd://x'], { exitCode: 2, code: 'USAGE' });
-    expect(error.hint).toBe('Did you mean info?');
+    expect(error.hint).toBe('did you mean info?');
+  });
+
+  it('reports an unknown option before one that is missing, and names the command for help', async () => {
+    const usage = { exitCode: 2, code: 'USAGE' };
+    const unknown = await nbdeltaFails(['restore', 'web1', '--rep', 'R'], usage);
+    expect(unknown.message).toBe("unknown option '--rep'");
+    expect(unknown.hint).toBe('did you mean --repo?');
+    const far = await nbdeltaFails(['list', '--whatever'], usage);
+    expect(far.message).toBe("unknown option '--whatever'");
+    expect(far.hint).toBe('see: nbdelta list --help');
+    const missing = await nbdeltaFails(['show', '--repo', 'R'], usage);
+    expect(missing.message).toBe("missing required argument 'point'");
+    expect(missing.hint).toBe('see: nbdelta show --help');
   });
 
   it('shows the help on stderr when there is no command', async () => {
@@ -116,7 +129,20 @@ describe('a repository', () => {
       exitCode: 10,
       code: 'REPOSITORY_INVALID',
     });
-    await nbdeltaFails(['init', '--repo', sample.path], { exitCode: 10, code: 'REPOSITORY_INVALID' });
+  });
+
+  it('is made only once, and only in a folder', async () => {
+    const invalid = { exitCode: 10, code: 'REPOSITORY_INVALID' };
+    const twice = await nbdeltaFails(['init', '--repo', sample.path], invalid);
+    expect(twice.message).toBe(`${sample.path} is a repository already`);
+    await writeFile(folder.file('somefile'), 'x');
+    const file = await nbdeltaFails(['init', '--repo', folder.file('somefile')], invalid);
+    expect(file.message).toMatch(/is a file, not a folder$/);
+    const taken = folder.file('taken');
+    await mkdir(taken);
+    await writeFile(join(taken, 'holiday.jpg'), 'x');
+    const strange = await nbdeltaFails(['init', '--repo', taken], invalid);
+    expect(strange.message).toContain('not a repository');
   });
 
   it('is of a newer version, or damaged', async () => {

@@ -160,6 +160,16 @@ describe('a reader that goes away', () => {
     expect(code).toBe(16);
     expect(stderr).toMatch(/^nbdelta: the output cannot be written: ENOSPC/);
   });
+
+  it.each([
+    ['list --repo "$2" --json', 16, /^nbdelta: the output cannot be written: [^\n]+\n {2}hint: [^\n]+\n$/],
+    ['show nobody --repo "$2" --json', 12, /^nbdelta: .*nobody(.*\n)+nbdelta: the output cannot be written/],
+    ['list --json', 2, /^nbdelta: required option(.*\n)+nbdelta: the output cannot be written/],
+  ])('does not end silently when the document of %s cannot be written', async (command, exitCode, said) => {
+    const { code, stderr } = await shell(`"$0" "$1" ${command} > /dev/full`);
+    expect(code).toBe(exitCode);
+    expect(stderr).toMatch(said);
+  });
 });
 
 describe('serve', () => {
