@@ -45,8 +45,20 @@ export class ChangeMapBuilder {
 
   /** Appends a range, which does not start before the end of the one before; what is left out is unchanged. */
   append(offset: number, length: number, kind: ExtentKind): void {
+    if (this.#block === 1) {
+      this.#appendExactly(offset, length, kind);
+      return;
+    }
     if (offset > this.#end) this.#take(offset, ExtentKind.unchanged);
     this.#take(offset + length, kind);
+  }
+
+  /** Most servers read any byte, and there are millions of extents. */
+  #appendExactly(offset: number, length: number, kind: ExtentKind): void {
+    this.#emit(offset, offset + length, kind);
+    this.#end = offset + length;
+    this.#openStart = this.#end;
+    this.#coarsenIfFull();
   }
 
   /** The whole map. */
