@@ -86,7 +86,11 @@ export class WorkerTeam {
   }
 
   #start(): Member {
-    const worker = new Worker(new URL('./frame-worker.js', import.meta.url), { workerData: this.#data });
+    const worker = new Worker(new URL('./frame-worker.js', import.meta.url), {
+      workerData: this.#data,
+      // Not the caller's: under `node --input-type=module --eval` a worker would take its file for an error.
+      execArgv: [],
+    });
     const member: Member = { worker, jobs: new Map() };
     worker.on('message', (reply: FrameReply) => this.#settle(member, reply));
     worker.on('messageerror', cause => this.#died(`got an unreadable message: ${errorLine(cause)}`, cause));
