@@ -81,7 +81,7 @@ export function bitmapMissing(bitmap: string, exportName?: string): NbdNegotiati
     'NBD_CONTEXT_MISSING',
     `the server does not offer dirty bitmap "${bitmap}"${where}`,
     {
-      hint: 'see which contexts it has with: nbdelta info URI; or take a full with --level full (or auto)',
+      hint: 'see which bitmaps the export has with: nbdelta info URI',
       fields: { bitmap },
     },
   );

@@ -27,4 +27,5 @@ function notEmpty(text: string): string {
 
 /** How help explains the argument that names a point. */
 export const POINT_HELP =
-  'MACHINE, or MACHINE@POINT: latest (default), an id, its unique beginning, or a time such as 2026-11-22T17:30';
+  'MACHINE, or MACHINE@POINT: latest (default), an id, its unique beginning, or a time in UTC such as ' +
+  '2026-11-22T17:30: the newest point at or before it; a bare date is the end of that day';

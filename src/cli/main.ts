@@ -24,9 +24,7 @@ async function endOf(error: CommanderError, argv: readonly string[]): Promise<nu
   if (PRINTED.has(error.code)) return EXIT_OK;
   // No command at all: commander has shown the help, on stderr.
   if (error.code === 'commander.help') return EXIT_USAGE;
-  const isMissing = error.code === 'commander.missingMandatoryOptionValue';
-  const cause = isMissing ? (findUnknownOption(argv) ?? error) : error;
-  return reportEarly(asUsageError(cause, argv), argv);
+  return reportEarly(asUsageError(findUnknownOption(argv) ?? error, argv), argv);
 }
 
 /** An error outside of a command's run; `--json` is looked for by hand, as nothing may have been parsed. */
@@ -44,7 +42,10 @@ function findUnknownOption(argv: readonly string[]): CommanderError | undefined 
   const program = createProgram().hook('preAction', () => {
     throw new CommanderError(EXIT_USAGE, 'nbdelta.parsed', 'only parsed, never run');
   });
-  for (const option of program.commands.flatMap(command => command.options)) option.mandatory = false;
+  for (const option of program.commands.flatMap(command => command.options)) {
+    option.mandatory = false;
+    delete option.envVar;
+  }
   try {
     program.parse([...argv]);
   } catch (error) {

@@ -1,5 +1,6 @@
 import { bitmapContext, readChangeMap } from '../changes/change-map.js';
 import { type ChangedExtent, type ReadChangesOptions, readChanges } from '../changes/changed-extents.js';
+import { UsageError } from '../errors.js';
 import type { ExtentList } from '../extents/extent-list.js';
 import { connectNbd, type NbdClient } from '../nbd/client/client.js';
 import type { ClientOptions } from '../nbd/client/client-options.js';
@@ -37,6 +38,9 @@ export interface ExportClient extends AsyncDisposable {
  * @throws UsageError, NbdNegotiationError, NbdConnectionError.
  */
 export async function connect(uri: string, options: ConnectOptions = {}): Promise<ExportClient> {
+  // Programs without types say connect(undefined) when a setting is missing.
+  if (typeof uri !== 'string')
+    throw new UsageError(`connect to what? expected an NBD URI, got ${typeof uri}`);
   const { bitmap, contexts = [], ...rest } = options;
   const wanted = [CONTEXT_BASE_ALLOCATION, ...contexts];
   if (bitmap !== undefined) wanted.push(bitmapContext(bitmap));

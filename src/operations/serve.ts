@@ -3,9 +3,9 @@ import { ChainSource } from '../chain/chain-source.js';
 import { type OpenChain, openChainArchives } from '../chain/open-chain.js';
 import { parseCodec } from '../codec/codec-spec.js';
 import { openFramePool } from '../codec/frame-pool.js';
-import { type NbdeltaError, UsageError } from '../errors.js';
+import { NbdeltaError, toNbdeltaError, UsageError } from '../errors.js';
 import type { NbdAddress } from '../nbd/protocol/uri.js';
-import { startNbdServer } from '../nbd/server/nbd-server.js';
+import { type NbdServer, type NbdServerOptions, startNbdServer } from '../nbd/server/nbd-server.js';
 import { openRepository, type Repository } from '../repository/repository.js';
 
 export interface ServeOptions {
@@ -52,7 +52,7 @@ export async function serve(options: ServeOptions): Promise<ServedPoint> {
     }),
   );
   const server = stack.use(
-    await startNbdServer({
+    await listen({
       listen: options.listen,
       exports: chains.flatMap(chain => {
         const source = new ChainSource(new ChainReader(chain, { pool, cacheBytes: options.cacheBytes }));
@@ -72,6 +72,21 @@ export async function serve(options: ServeOptions): Promise<ServedPoint> {
     close: () => owned[Symbol.asyncDispose](),
     [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
   };
+}
+
+/** A TCP address has no folder that could be wrong. */
+async function listen(options: NbdServerOptions): Promise<NbdServer> {
+  try {
+    return await startNbdServer(options);
+  } catch (cause) {
+    const known = toNbdeltaError(cause);
+    if (known.code !== 'NBD_LISTEN_FAILED' || options.listen.kind !== 'tcp') throw cause;
+    throw new NbdeltaError(known.code, known.message, {
+      cause,
+      hint: 'check that the address is one of this host, and that its port is free',
+      fields: known.fields,
+    });
+  }
 }
 
 /** Things to let go of, last in first out, unless somebody else takes them over. */

@@ -177,6 +177,35 @@ describe('a repository', () => {
   });
 });
 
+describe('serve', () => {
+  const serve = (...args: readonly string[]) => ['serve', 'web1', '--repo', sample.path, ...args];
+  const failed = { exitCode: 3, code: 'NBD_LISTEN_FAILED' };
+
+  it('tells a missing folder from a missing permission', async () => {
+    const error = await nbdeltaFails(serve('--socket', folder.file('none', 's')), failed);
+    expect(error.message).toBe(`cannot listen: there is no folder ${folder.file('none')}`);
+  });
+
+  it('speaks of no folder where an address is meant', async () => {
+    const error = await nbdeltaFails(serve('--listen', '192.0.2.1:10809'), failed);
+    expect(error.hint).toBe('check that the address is one of this host, and that its port is free');
+  });
+});
+
+describe('a backup that was asked for a bitmap', () => {
+  it('says so when the bitmap is missing and a full is taken instead', async () => {
+    await using guest = new SampleGuest(folder);
+    const repo = ['--repo', folder.file('bitmaps'), '--name', 'web1'];
+    await nbdeltaOk(['backup', await guest.publish(), ...repo, '--checkpoint', 'monday']);
+    const args = ['backup', await guest.publish(), ...repo, '--bitmap', 'nope', '--since', 'monday'];
+    const { code, stdout, stderr } = await nbdelta(args);
+    expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringMatching(/^web1@\S+ +full\n/) });
+    expect(stderr).toMatch(/^warning: .*"nope"/m);
+    const given = await nbdelta(['backup', await guest.publish(), ...repo]);
+    expect(given.stderr).not.toContain('warning');
+  });
+});
+
 describe('a restore target', () => {
   it('exists already', async () => {
     const to = folder.file('precious');

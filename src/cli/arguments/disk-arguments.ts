@@ -1,12 +1,21 @@
+import { printable, UsageError } from '../../errors.js';
 import type { BackupDisk } from '../../operations/backup-options.js';
 
 const DISK_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
-/** `DISK=URI` taken apart; `name` is undefined for a bare URI, which may have `=` in its query. */
+/**
+ * `DISK=URI` taken apart; `name` is undefined for a bare URI, which may have `=` in its query.
+ * @throws UsageError when what stands before the URI is not a disk name.
+ */
 export function splitDiskArgument(text: string): { readonly name: string | undefined; readonly uri: string } {
   const at = text.indexOf('=');
-  const name = text.slice(0, Math.max(at, 0));
-  return DISK_NAME.test(name) ? { name, uri: text.slice(at + 1) } : { name: undefined, uri: text };
+  const scheme = text.indexOf('://');
+  if (at === -1 || (scheme !== -1 && scheme < at)) return { name: undefined, uri: text };
+  const name = text.slice(0, at);
+  if (DISK_NAME.test(name)) return { name, uri: text.slice(at + 1) };
+  throw new UsageError(`${JSON.stringify(printable(name))} is not a disk name`, {
+    hint: 'a disk name has 1 to 64 letters, digits, ".", "_" and "-", and begins with a letter or a digit',
+  });
 }
 
 /**

@@ -8,6 +8,7 @@ import { withCommonOptions, withRepository } from '../command-options.js';
 import { formatBytes, formatDuration, formatRate } from '../display/format.js';
 import { describeSince, formatDisks, formatRatio } from '../display/point-table.js';
 import type { View } from '../display/view.js';
+import { withSubjectOnce } from '../display/without-subject.js';
 import { EXIT_CODES } from '../exit-codes.js';
 import { type CommonOptions, runCommand } from '../run-command.js';
 
@@ -42,7 +43,8 @@ export function addBackupCommand(program: Command): void {
     .description('back up the disks of one guest as one recovery point')
     .argument(
       '<disks...>',
-      'DISK=URI: the name a disk has in the point, and the NBD export that publishes it',
+      'DISK=URI: the name a disk has in the point, and the NBD export that publishes it; a bare URI is named ' +
+        "as its export, or disk0, disk1 … by position where the export's name is empty or unfit",
     )
     .requiredOption('--name <machine>', 'name of the guest in the repository');
   withRepository(command);
@@ -60,6 +62,7 @@ export function addBackupCommand(program: Command): void {
         onProgress: context.onProgress,
       });
       await context.print({ json: () => result, text: view => formatBackup(result, view) });
+      if (options.bitmap !== undefined) for (const text of missingBitmaps(result)) context.note(text);
       return result.point.partial ? EXIT_CODES.PARTIAL : undefined;
     }),
   );
@@ -105,6 +108,13 @@ function backupOptions(options: Options): Omit<BackupOptions, 'disks'> {
   };
 }
 
+/** A bitmap that was named and is not there is likely misspelt: a full instead of it must not go unnoticed. */
+function missingBitmaps({ point }: BackupResult): string[] {
+  const reasons = [point.reason, ...point.disks.map(disk => disk.reason)];
+  const texts = reasons.flatMap(reason => (reason?.code === 'bitmap-missing' ? [reason.text] : []));
+  return [...new Set(texts)].map(text => `warning: ${printable(text)}: a full was taken`);
+}
+
 function* formatBackup({ machine, point, warnings, elapsedMs }: BackupResult, view: View): Generator<string> {
   const { style } = view;
   const { readBytes, dataBytes, storedBytes } = point.statistics;
@@ -118,5 +128,5 @@ function* formatBackup({ machine, point, warnings, elapsedMs }: BackupResult, vi
   const stored = `${formatBytes(storedBytes)} (ratio ${formatRatio(dataBytes, storedBytes)})`;
   const rate = formatRate(readBytes, elapsedMs);
   yield `read ${formatBytes(readBytes)}, stored ${stored} in ${formatDuration(elapsedMs)}, ${rate}`;
-  for (const { text } of warnings) yield style.yellow(`warning: ${printable(text)}`);
+  for (const { text } of warnings) yield style.yellow(`warning: ${printable(withSubjectOnce(text))}`);
 }

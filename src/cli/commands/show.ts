@@ -5,6 +5,7 @@ import { formatBytes, formatDuration, formatTime } from '../display/format.js';
 import { describeSince, formatDisks, formatRatio, type PointManifest } from '../display/point-table.js';
 import { formatCard } from '../display/table.js';
 import type { View } from '../display/view.js';
+import { withSubjectOnce } from '../display/without-subject.js';
 import { type CommonOptions, runCommand } from '../run-command.js';
 
 interface Options extends CommonOptions {
@@ -50,7 +51,7 @@ function formatPoint({ machine, point, manifestSha256 }: ShownPoint, view: View)
     ['read', formatBytes(statistics.readBytes)],
     ['kept', `${formatBytes(statistics.dataBytes)} data, ${formatBytes(statistics.zeroBytes)} zero`],
     ['stored', storedLine(statistics)],
-    ['warnings', point.warnings.map(warning => style.yellow(printable(warning.text)))],
+    ['warnings', point.warnings.map(warning => style.yellow(printable(withSubjectOnce(warning.text))))],
     ['software', printable(`${software.name} ${software.version}`)],
     ['manifest', `sha256 ${manifestSha256}`],
   ] as const;

@@ -4,6 +4,7 @@ import type { Problem, VerifyResult } from '../../operations/verify.js';
 import { withCommonOptions, withRepository } from '../command-options.js';
 import { formatBytes, formatDuration, formatPlural, formatRate } from '../display/format.js';
 import type { View } from '../display/view.js';
+import { withoutSubject } from '../display/without-subject.js';
 import { EXIT_CODES } from '../exit-codes.js';
 import { type CommonOptions, runCommand } from '../run-command.js';
 
@@ -49,7 +50,10 @@ function* formatVerify(result: VerifyResult, view: View): Generator<string> {
     : style.red(`${formatPlural(result.problems.length, 'problem')} found`);
 }
 
-function formatProblem({ machine, point, disk, code, message }: Problem, { style }: View): string {
+/** A finding on one line, its place told once. */
+export function formatProblem({ machine, point, disk, code, message }: Problem, { style }: View): string {
+  const at = `${machine}@${point}`;
+  const said = withoutSubject(message, [`point ${at}, disk ${disk}`, `point ${at}`, at, `disk ${disk}`]);
   const where = `${machine}${point === null ? '' : `@${point}`}${disk === null ? '' : ` ${disk}`}`;
-  return `${style.red(code)}  ${printable(where)}: ${printable(message)}`;
+  return `${style.red(code)}  ${printable(where)}: ${printable(said)}`;
 }

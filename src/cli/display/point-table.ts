@@ -3,6 +3,7 @@ import type { MachineListing } from '../../operations/list-points.js';
 import { formatBytes } from './format.js';
 import { formatTable } from './table.js';
 import type { View } from './view.js';
+import { withoutSubject } from './without-subject.js';
 
 /** A point's manifest. */
 export type PointManifest = MachineListing['points'][number];
@@ -30,7 +31,8 @@ export function formatDisks(point: PointManifest, view: View): string[] {
 function diskRow(disk: PointManifest['disks'][number], { style }: View): string[] {
   const head = [style.bold(disk.name), disk.level, formatBytes(disk.size), formatBytes(disk.readBytes)];
   if (disk.status === 'failed') {
-    return [...head, '', '', '', '', style.red(`failed: ${printable(disk.error.message)}`)];
+    const why = withoutSubject(disk.error.message, [`disk ${disk.name}`]);
+    return [...head, '', '', '', '', style.red(`failed: ${printable(why)}`)];
   }
   const { dataBytes, zeroBytes, storedBytes } = disk.archive;
   return [

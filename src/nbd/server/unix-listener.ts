@@ -1,6 +1,7 @@
 import { chmodSync } from 'node:fs';
-import { lstat, unlink } from 'node:fs/promises';
+import { lstat, stat, unlink } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
+import { dirname } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { NbdeltaError, UsageError } from '../../errors.js';
 
@@ -17,7 +18,7 @@ export async function claimSocketPath(path: string): Promise<void> {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
-  if (!found) return;
+  if (!found) return checkFolder(dirname(path));
   if (!found.isSocket()) {
     throw new UsageError(`${path} exists and is not a socket`, { hint: 'choose another path' });
   }
@@ -27,6 +28,19 @@ export async function claimSocketPath(path: string): Promise<void> {
     });
   }
   await unlink(path);
+}
+
+/** A socket in a folder that is not there is refused as EACCES, as if it were a matter of permissions. */
+async function checkFolder(folder: string): Promise<void> {
+  const found = await stat(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (found?.isDirectory()) return;
+  throw new NbdeltaError('NBD_LISTEN_FAILED', `cannot listen: there is no folder ${folder}`, {
+    hint: 'make the folder, or choose another path',
+    fields: { folder },
+  });
 }
 
 function checkSocketPath(path: string): void {

@@ -10,13 +10,24 @@ describe('DISK=URI', () => {
     ['vda=nbd://h/x', 'vda', 'nbd://h/x'],
     ['a.b-c_1=nbd://h/x?tls-psk-file=k', 'a.b-c_1', 'nbd://h/x?tls-psk-file=k'],
     ['nbd+unix:///x?socket=/s', undefined, 'nbd+unix:///x?socket=/s'],
-    ['=nbd://h/x', undefined, '=nbd://h/x'],
-    ['-a=nbd://h/x', undefined, '-a=nbd://h/x'],
-    ['../a=nbd://h/x', undefined, '../a=nbd://h/x'],
-    [`${'a'.repeat(65)}=nbd://h/x`, undefined, `${'a'.repeat(65)}=nbd://h/x`],
     ['nbd://h/x', undefined, 'nbd://h/x'],
   ])('%s', (text, name, uri) => {
     expect(splitDiskArgument(text)).toEqual({ name, uri });
+  });
+
+  it.each([
+    'a b=nbd+unix:///x?socket=/s',
+    'x/y=nbd://h',
+    '..=nbd://h',
+    '=nbd://h/x',
+    '-a=nbd://h/x',
+    '../a=x',
+  ])('says that the name is at fault: %s', text => {
+    expect(() => splitDiskArgument(text)).toThrow(/^".*" is not a disk name$/);
+  });
+
+  it('says so of a name that is too long', () => {
+    expect(() => splitDiskArgument(`${'a'.repeat(65)}=nbd://h/x`)).toThrow('is not a disk name');
   });
 
   it('takes the name from the export, or a number where that is no name', () => {
