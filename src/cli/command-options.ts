@@ -22,7 +22,7 @@ export function withRepository(command: Command): Command {
 /** An empty path would be the current folder: a variable that was not set in a script must not choose that. */
 function notEmpty(text: string): string {
   if (text !== '') return text;
-  throw new InvalidArgumentError('it is empty; say where the repository is, or set NBDELTA_REPOSITORY.');
+  throw new InvalidArgumentError('it is empty; say where the repository is, or set NBDELTA_REPOSITORY');
 }
 
 /** How help explains the argument that names a point. */

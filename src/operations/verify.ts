@@ -36,6 +36,12 @@ export interface Problem {
   readonly message: string;
 }
 
+export interface MissingDisk {
+  readonly machine: string;
+  readonly point: string;
+  readonly disk: string;
+}
+
 /** What verify looked at and what it found. Bytes. */
 export interface VerifyResult {
   readonly ok: boolean;
@@ -44,6 +50,8 @@ export interface VerifyResult {
   readonly frames: number;
   readonly bytes: number;
   readonly problems: readonly Problem[];
+  /** Disks that failed when their points were taken: nothing of them is there to be checked. No problem. */
+  readonly missing: readonly MissingDisk[];
   readonly elapsedMs: number;
 }
 
@@ -76,6 +84,7 @@ class VerifyRun {
   readonly #options: VerifyOptions;
   readonly #pool: FramePool;
   readonly #problems: Problem[] = [];
+  readonly #missing: MissingDisk[] = [];
   readonly #counts = { points: 0, archives: 0, frames: 0, bytes: 0 };
 
   constructor(options: VerifyOptions, pool: FramePool) {
@@ -84,7 +93,8 @@ class VerifyRun {
   }
 
   result(): Omit<VerifyResult, 'elapsedMs'> {
-    return { ok: this.#problems.length === 0, ...this.#counts, problems: this.#problems };
+    const found = { problems: this.#problems, missing: this.#missing };
+    return { ok: this.#problems.length === 0, ...this.#counts, ...found };
   }
 
   /** What is wrong with a machine as a whole. */
@@ -124,7 +134,10 @@ class VerifyRun {
   async #checkPoint(machine: MachineStore, list: PointList, point: Point): Promise<void> {
     this.#counts.points++;
     for (const disk of point.manifest.disks) {
-      if (disk.status !== 'stored') continue;
+      if (disk.status !== 'stored') {
+        this.#missing.push({ machine: machine.name, point: point.manifest.id, disk: disk.name });
+        continue;
+      }
       await this.#guard(machine, point.manifest, disk.name, async () => {
         const links = await machine.openChain(list.points, point.manifest.id, disk.name);
         await this.#checkArchive(machine, links[links.length - 1]!);

@@ -86,5 +86,10 @@ describe('a partial point', () => {
     const error = await nbdeltaFails(['restore', 'part', ...repo, '--to', scratch.file('all')], fails);
     expect(error.message).toMatch(/^disk vda is not in point/);
     expect(error.hint).toContain('--disk vdb');
+    const verified = await nbdelta(['verify', ...repo]);
+    expect(verified.code).toBe(0);
+    expect(verified.stdout).toMatch(/^note: part@\S+ is partial: disk vda is not in it$/m);
+    expect(made.stdout).not.toContain('disk vda: disk vda');
+    expect(made.stdout).not.toContain('failed: disk vda');
   });
 });

@@ -8,5 +8,5 @@ export function parseListenAddress(text: string): ServeOptions['listen'] {
   if (digits !== undefined && port <= 65_535) {
     return { kind: 'tcp', host: six ?? (host || 'localhost'), port };
   }
-  throw new InvalidArgumentError('expected HOST:PORT, e.g. localhost:10809 or [::1]:0.');
+  throw new InvalidArgumentError('expected HOST:PORT, e.g. localhost:10809 or [::1]:0');
 }

@@ -7,7 +7,7 @@ export function wholeNumber(minimum: number): (text: string) => number {
   return text => {
     const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
     if (Number.isSafeInteger(value) && value >= minimum) return value;
-    throw new InvalidArgumentError(`expected a whole number of at least ${minimum}.`);
+    throw new InvalidArgumentError(`expected a whole number of at least ${minimum}`);
   };
 }
 
@@ -15,7 +15,7 @@ export function wholeNumber(minimum: number): (text: string) => number {
 export function secondsAsMs(text: string): number {
   const value = /^\d+(\.\d+)?$/.test(text) ? Math.round(Number(text) * 1000) : 0;
   if (value >= 1 && value <= 0x7fffffff) return value;
-  throw new InvalidArgumentError('expected seconds, e.g. 30.');
+  throw new InvalidArgumentError('expected seconds, e.g. 30');
 }
 
 /** `1M`, `256k`, `1MiB` or plain bytes. */
@@ -23,5 +23,5 @@ export function sizeInBytes(text: string): number {
   const [, digits, unit] = /^(\d{1,15})([kmg]?)(?:ib)?$/i.exec(text) ?? [];
   const value = digits === undefined ? Number.NaN : Number(digits) * SIZE_UNITS[unit!.toLowerCase()]!;
   if (Number.isSafeInteger(value)) return value;
-  throw new InvalidArgumentError('expected a size, e.g. 1M or 65536.');
+  throw new InvalidArgumentError('expected a size, e.g. 1M or 65536');
 }

@@ -3,9 +3,9 @@ import { printable } from '../../errors.js';
 import type { ExportMap } from '../../operations/map-export.js';
 import { secondsAsMs } from '../arguments/numbers.js';
 import { withCommonOptions } from '../command-options.js';
-import { formatDiskPicture, PICTURE_CELLS } from '../display/disk-picture.js';
+import { formatDiskPicture, pictureCells } from '../display/disk-picture.js';
 import { formatExtents } from '../display/extent-table.js';
-import { formatBytes, formatPlural, formatShare, formatSize } from '../display/format.js';
+import { formatBytes, formatCount, formatShare, formatSize } from '../display/format.js';
 import { formatCard } from '../display/table.js';
 import type { View } from '../display/view.js';
 import { type CommonOptions, runCommand } from '../run-command.js';
@@ -76,13 +76,16 @@ function* formatMap(
   const { style } = view;
   yield* formatExtents(extents, map.count, all, style);
   yield '';
-  yield* formatDiskPicture(map.picture(PICTURE_CELLS), map.size, view);
-  yield '';
+  const cells = pictureCells(map.size, view.columns);
+  if (cells > 0) {
+    yield* formatDiskPicture(map.picture(cells), map.size, view);
+    yield '';
+  }
   const total = (bytes: number) => `${formatBytes(bytes)} (${formatShare(bytes, map.size)})`;
   const entries = [
     ['size', formatSize(map.size)],
     ['map of', map.bitmap === null ? 'everything (a full)' : `bitmap ${printable(map.bitmap)}`],
-    ['extents', formatPlural(map.count, 'extent')],
+    ['extents', formatCount(map.count)],
     ['data', total(map.totals.data)],
     ['zero', total(map.totals.zero)],
     ['unchanged', total(map.totals.unchanged)],

@@ -37,6 +37,11 @@ export function addVerifyCommand(program: Command): void {
 function* formatVerify(result: VerifyResult, view: View): Generator<string> {
   const { style } = view;
   for (const problem of result.problems) yield formatProblem(problem, view);
+  for (const { machine, point, disk } of result.missing) {
+    yield style.yellow(
+      `note: ${printable(`${machine}@${point}`)} is partial: disk ${printable(disk)} is not in it`,
+    );
+  }
   const { points, archives, frames, bytes, elapsedMs } = result;
   const counts = [
     formatPlural(points, 'point'),

@@ -12,15 +12,31 @@ interface Glyphs {
 const UNICODE: Glyphs = { data: ['░', '▒', '▓', '█'], zero: '·', wall: '│' };
 const ASCII: Glyphs = { data: ['-', '+', '*', '#'], zero: '.', wall: '|' };
 
-export const PICTURE_COLUMNS = 64;
-export const PICTURE_CELLS = PICTURE_COLUMNS * 4;
+/** Powers of two: the cells of a disk of a round size have a round size too. */
+const WIDTHS = [128, 64, 32, 16];
+const ROWS = 4;
+/** An offset, a space, and the walls. */
+const BESIDE = 11;
+/** No cell is smaller than a sector. Bytes. */
+const SMALLEST_CELL = 512;
+
+/** Cells in a row of a picture that `columns` characters have room for. */
+export function pictureWidth(columns: number): number {
+  return WIDTHS.find(width => width + BESIDE <= columns) ?? WIDTHS[WIDTHS.length - 1]!;
+}
+
+/** Cells of a picture of a disk of `size` bytes; 0 when it is too small for one. */
+export function pictureCells(size: number, columns: number): number {
+  const cells = Math.min(pictureWidth(columns) * ROWS, Math.floor(size / SMALLEST_CELL));
+  return cells < 2 ? 0 : cells;
+}
 
 /** A picture of a disk: rows of cells with the offset that each row starts at, and a legend. */
 export function formatDiskPicture(
   cells: readonly PictureCell[],
   size: number,
   view: View,
-  columns = PICTURE_COLUMNS,
+  columns = pictureWidth(view.columns),
 ): string[] {
   if (cells.length === 0) return [];
   const glyphs = view.unicode ? UNICODE : ASCII;

@@ -18,7 +18,7 @@ export function formatCount(count: number): string {
 
 /** `1.00 MiB (1,048,576 bytes)`. */
 export function formatSize(bytes: number): string {
-  if (bytes < 1024) return `${formatCount(bytes)} bytes`;
+  if (bytes < 1024) return formatPlural(bytes, 'byte');
   return `${formatBytes(bytes)} (${formatCount(bytes)} bytes)`;
 }
 

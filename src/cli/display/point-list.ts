@@ -3,18 +3,21 @@ import type { MachineListing } from '../../operations/list-points.js';
 import { formatAge, formatBytes, formatPlural, formatTime } from './format.js';
 import type { PointManifest } from './point-table.js';
 import { formatTable } from './table.js';
-import type { View } from './view.js';
+import { tableRoom, type View } from './view.js';
 
+const INDENT = '  ';
+
+/** TAKEN goes first where there is no room: the id begins with it. */
 const COLUMNS = [
   { title: 'POINT' },
   { title: 'LEVEL' },
-  { title: 'TAKEN' },
-  { title: 'AGE', align: 'right' },
-  { title: 'DISKS' },
-  { title: 'READ', align: 'right' },
-  { title: 'STORED', align: 'right' },
-  { title: 'CHECKPOINT' },
-  { title: 'PARENT' },
+  { title: 'TAKEN', drop: 1 },
+  { title: 'AGE', align: 'right', drop: 5 },
+  { title: 'DISKS', drop: 4 },
+  { title: 'READ', align: 'right', drop: 2 },
+  { title: 'STORED', align: 'right', drop: 7 },
+  { title: 'CHECKPOINT', drop: 6 },
+  { title: 'PARENT', drop: 3 },
   { title: '' },
 ] as const;
 
@@ -26,8 +29,9 @@ export function formatMachine(listing: MachineListing, view: View, now = Date.no
   const rows = listing.points.map((point, index) =>
     pointRow(point, listing.points[index - 1]?.id, view, now),
   );
-  const table = rows.length > 0 ? formatTable(COLUMNS, rows, style) : [];
-  return [heading, ...[...table, ...troubles(listing, view)].map(line => `  ${line}`)];
+  const room = tableRoom(view) - INDENT.length;
+  const table = rows.length > 0 ? formatTable(COLUMNS, rows, style, room) : [];
+  return [heading, ...[...table, ...troubles(listing, view)].map(line => INDENT + line)];
 }
 
 function pointRow(point: PointManifest, before: string | undefined, view: View, now: number): string[] {

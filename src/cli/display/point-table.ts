@@ -2,7 +2,7 @@ import { printable } from '../../errors.js';
 import type { MachineListing } from '../../operations/list-points.js';
 import { formatBytes } from './format.js';
 import { formatTable } from './table.js';
-import type { View } from './view.js';
+import { tableRoom, type View } from './view.js';
 import { withoutSubject } from './without-subject.js';
 
 /** A point's manifest. */
@@ -12,19 +12,20 @@ export type PointManifest = MachineListing['points'][number];
 export function formatDisks(point: PointManifest, view: View): string[] {
   const columns = [
     { title: 'DISK' },
-    { title: 'LEVEL' },
+    { title: 'LEVEL', drop: 5 },
     { title: 'SIZE', align: 'right' },
-    { title: 'READ', align: 'right' },
-    { title: 'DATA', align: 'right' },
-    { title: 'ZERO', align: 'right' },
+    { title: 'READ', align: 'right', drop: 3 },
+    { title: 'DATA', align: 'right', drop: 4 },
+    { title: 'ZERO', align: 'right', drop: 2 },
     { title: 'STORED', align: 'right' },
-    { title: 'RATIO', align: 'right' },
+    { title: 'RATIO', align: 'right', drop: 1 },
     { title: '' },
   ] as const;
   return formatTable(
     columns,
     point.disks.map(disk => diskRow(disk, view)),
     view.style,
+    tableRoom(view),
   );
 }
 

@@ -15,7 +15,7 @@ const SGR = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], yello
 /** ANSI colours, or none at all. */
 export function createStyle(colours: boolean): Style {
   const paint = ([on, off]: readonly number[]): Paint =>
-    colours ? text => `\u001b[${on}m${text}\u001b[${off}m` : text => text;
+    colours ? text => (text === '' ? '' : `\u001b[${on}m${text}\u001b[${off}m`) : text => text;
   return {
     bold: paint(SGR.bold),
     dim: paint(SGR.dim),

@@ -10,6 +10,11 @@ export interface View {
   readonly isTerminal: boolean;
 }
 
+/** Characters that a line of a table may have. What goes to a file or a program keeps every column. */
+export function tableRoom({ columns, isTerminal }: View): number {
+  return isTerminal ? columns : Number.POSITIVE_INFINITY;
+}
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Looks at a stream and the environment: NO_COLOR, TERM, LC_ALL, LC_CTYPE, LANG. */

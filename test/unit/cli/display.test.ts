@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatDiskPicture } from '#nbdelta/cli/display/disk-picture.js';
+import { formatDiskPicture, pictureCells, pictureWidth } from '#nbdelta/cli/display/disk-picture.js';
 import { formatExtents } from '#nbdelta/cli/display/extent-table.js';
 import { createStyle, visibleLength } from '#nbdelta/cli/display/style.js';
 import { formatCard, formatTable } from '#nbdelta/cli/display/table.js';
@@ -50,8 +50,42 @@ describe('formatTable', () => {
   });
 
   it('does not count colours', () => {
+    const blank = [['a', '1', COLOURED.yellow('')]];
+    expect(formatTable(columns, blank, PLAIN)[0], 'nothing in a colour is nothing').toBe('NAME  SIZE');
     const rows = [[COLOURED.red('a'), '1', 'x']];
     expect(visibleLength(formatTable(columns, rows, PLAIN)[1]!)).toBe('a        1  x'.length);
+  });
+});
+
+describe('a table without room', () => {
+  const columns = [{ title: 'NAME' }, { title: 'LESS', drop: 2 }, { title: 'LEAST', drop: 1 }, { title: '' }];
+  const rows = [['name', 'less', 'least', 'a remark that may be as long as it likes to be']];
+  const header = (room: number) => formatTable(columns, rows, PLAIN, room)[0];
+
+  it('loses its least important columns, never the others', () => {
+    expect(header(39)).toBe('NAME  LESS  LEAST');
+    expect(header(38)).toBe('NAME  LESS');
+    expect(header(10)).toBe('NAME');
+    expect(formatTable(columns, rows, PLAIN, 10)[1]).toMatch(/^name {2}a remark/);
+  });
+});
+
+describe('the size of a picture', () => {
+  it.each([
+    [40, 16],
+    [60, 32],
+    [80, 64],
+    [100, 64],
+    [200, 128],
+    [10, 16],
+  ])('in %i columns is %i cells a row', (columns, width) => {
+    expect(pictureWidth(columns)).toBe(width);
+    expect(pictureCells(2 ** 40, columns)).toBe(width * 4);
+  });
+
+  it('is nothing for a tiny disk', () => {
+    expect([0, 1, 512, 1023].map(size => pictureCells(size, 80))).toEqual([0, 0, 0, 0]);
+    expect(pictureCells(4096, 80)).toBe(8);
   });
 });
 
