@@ -84,10 +84,20 @@ function ambiguousPoint(fitting: readonly string[], machine: string, text: strin
   );
 }
 
+/** What can name a point at all: `latest`, the beginning of an id, or a time. */
+const LOOKS_LIKE_A_POINT = /^(latest|\d+[-\dTZa-f:. +]*)$/;
+
+function unknownHint(text: string, ids: readonly string[]): string {
+  if (ids.length === 0) return 'It has no points yet.';
+  const nearest = `The nearest are: ${ids.join(', ')}.`;
+  if (LOOKS_LIKE_A_POINT.test(text)) return nearest;
+  return `Write latest, an id or its beginning, or a UTC time such as 2026-11-22T17:30. ${nearest}`;
+}
+
 function unknownPoint(sorted: readonly Point[], machine: string, text: string): RepositoryError {
   const ids = nearestIds(sorted, text);
   return new RepositoryError('POINT_UNKNOWN', `machine ${machine} has no point ${JSON.stringify(text)}`, {
-    hint: ids.length === 0 ? 'It has no points yet.' : `The nearest are: ${ids.join(', ')}.`,
+    hint: unknownHint(text, ids),
     fields: { machine, points: ids },
   });
 }
