@@ -36,6 +36,8 @@ export interface RestoredDisk {
   readonly disk: string;
   readonly target: string;
   readonly size: number;
+  /** What the target has beyond the disk's end, and still has: its content there was not touched. */
+  readonly beyond: number;
   /** Points that its content came from, oldest first. */
   readonly chain: readonly string[];
 }
@@ -147,7 +149,7 @@ async function restoreOne(
     } catch (error) {
       throw leftInPlace(error, 'what was written to stdout is not complete');
     }
-    return { ...result, target: '-' };
+    return { ...result, target: '-', beyond: 0 };
   }
   const target = await openTarget(to, chain.size, {
     format: options.format,
@@ -165,7 +167,8 @@ async function restoreOne(
     const isInPlace = isNbdUri(to) || !target.zeroed;
     throw isInPlace ? leftInPlace(first, `${target.description} is overwritten in part`) : first;
   }
-  return { ...result, target: target.description };
+  const beyond = Math.max(0, (target.capacity ?? chain.size) - chain.size);
+  return { ...result, target: target.description, beyond };
 }
 
 /** The error to end with: what went wrong first. A clean-up that fails as well is told, but hides nothing. */

@@ -225,8 +225,9 @@ describeWith(['nbdkit', 'nbdcopy', 'qemu-nbd'], 'NBD exports', () => {
       plugin: ['file', image, ...parameters],
       ...(filter !== undefined && { filters: [filter] }),
     });
-    await restore({ repository: repository(), point: BIG, disk: 'vda', to: server.uri });
+    const result = await restore({ repository: repository(), point: BIG, disk: 'vda', to: server.uri });
     const expected = contents.get(BIG)!;
+    expect(result.disks[0]).toMatchObject({ beyond: size - expected.length });
     expectSameBytes((await readFile(image)).subarray(0, expected.length), expected, image);
   });
 

@@ -76,6 +76,10 @@ function* formatRestore(result: RestoreResult, view: View): Generator<string> {
     ]),
     style,
   );
+  for (const { disk, target, beyond } of result.disks) {
+    if (beyond > 0)
+      yield `note: ${target} is ${formatBytes(beyond)} larger than ${disk}; what lies there was left as it was`;
+  }
   yield `${formatBytes(total)} in ${formatDuration(result.elapsedMs)}, ${formatRate(total, result.elapsedMs)}; every digest matched`;
 }
 

@@ -15,7 +15,7 @@ export async function openDeviceTarget(path: string, size: number): Promise<Rest
         fields: { target: path, capacity, size },
       });
     }
-    return new DeviceTarget(path, handle);
+    return new DeviceTarget(path, handle, capacity);
   } catch (error) {
     await handle.close();
     throw error instanceof TargetError ? error : targetFailed('measure', path, error);
@@ -48,10 +48,12 @@ async function findEnd(handle: FileHandle): Promise<number> {
 class DeviceTarget implements RestoreTarget {
   readonly description: string;
   readonly zeroed = false;
+  readonly capacity: number;
   readonly #handle: FileHandle;
 
-  constructor(path: string, handle: FileHandle) {
+  constructor(path: string, handle: FileHandle, capacity: number) {
     this.description = path;
+    this.capacity = capacity;
     this.#handle = handle;
   }
 

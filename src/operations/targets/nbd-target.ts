@@ -46,6 +46,7 @@ function unsuitable(client: NbdClient, size: number): { what: string; hint: stri
 class NbdTarget implements RestoreTarget {
   readonly description: string;
   readonly zeroed: boolean;
+  readonly capacity: number;
   readonly #client: NbdClient;
   readonly #size: number;
   /** Writes that touch the same block must not overlap in time: each reads, changes and writes it whole. */
@@ -54,6 +55,7 @@ class NbdTarget implements RestoreTarget {
   constructor(client: NbdClient, zeroed: boolean, size: number) {
     this.#client = client;
     this.zeroed = zeroed;
+    this.capacity = client.size;
     this.#size = size;
     this.description = describeUri(client.uri);
   }
