@@ -74,12 +74,10 @@ function openCursors(source: StatusSource, bitmap: string | undefined): Cursors 
   return { allocation, dirty, all: [dirty, allocation].filter(cursor => cursor !== undefined) };
 }
 
-/** The error for a bitmap that the server did not grant. */
-export function bitmapMissing(bitmap: string, exportName?: string): NbdNegotiationError {
-  const where = exportName === undefined ? '' : ` for export "${exportName}"`;
+function bitmapMissing(bitmap: string): NbdNegotiationError {
   return new NbdNegotiationError(
     'NBD_CONTEXT_MISSING',
-    `the server does not offer dirty bitmap "${bitmap}"${where}`,
+    `the server does not offer dirty bitmap "${bitmap}"`,
     {
       hint: 'see which bitmaps the export has with: nbdelta info URI',
       fields: { bitmap },

@@ -28,11 +28,6 @@ export class ContextCursor {
     this.#size = size;
   }
 
-  /** First byte that this context knows nothing about yet. */
-  get end(): number {
-    return this.#runEnd;
-  }
-
   /** First byte not consumed yet. */
   get position(): number {
     return this.#position;
@@ -54,8 +49,8 @@ export class ContextCursor {
   }
 
   /**
-   * Takes in a reply. One that starts after {@link end} would leave a gap, one that ends at or before it is no
-   * progress; bytes already known are skipped.
+   * Takes in a reply. One that starts after what is known would leave a gap, one that ends at or before
+   * {@link position} is no progress; bytes already known are skipped.
    */
   accept(run: StatusRun): void {
     if (this.known) return;

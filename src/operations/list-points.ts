@@ -1,6 +1,7 @@
 import { errorLine } from '../errors.js';
 import type { Manifest } from '../repository/manifest.js';
-import { openRepository, type Repository } from '../repository/repository.js';
+import type { Repository } from '../repository/repository.js';
+import { useRepository } from './open-repository.js';
 
 /** A machine and its points, as `list` shows them. */
 export interface MachineListing {
@@ -19,8 +20,7 @@ export async function listPoints(options: {
   readonly repository: string | Repository;
   readonly machine?: string | undefined;
 }): Promise<MachineListing[]> {
-  const repository =
-    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
+  const repository = await useRepository(options.repository);
   const names = options.machine === undefined ? await repository.listMachines() : [options.machine];
   const listings: MachineListing[] = [];
   for (const name of names) {
@@ -42,8 +42,7 @@ export async function showPoint(options: {
   readonly repository: string | Repository;
   readonly point: string;
 }): Promise<{ readonly machine: string; readonly point: Manifest; readonly manifestSha256: string }> {
-  const repository =
-    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
+  const repository = await useRepository(options.repository);
   const { machine, point } = await repository.resolve(options.point);
   return { machine: machine.name, point: point.manifest, manifestSha256: point.sha256 };
 }

@@ -1,11 +1,11 @@
 import { ChainReader } from '../chain/chain-reader.js';
 import { openChainArchives } from '../chain/open-chain.js';
 import { zeroRanges } from '../chain/zero-ranges.js';
-import { parseCodec } from '../codec/codec-spec.js';
-import { openFramePool } from '../codec/frame-pool.js';
 import { UsageError } from '../errors.js';
 import type { Range } from '../extents/extent-list.js';
-import { openRepository, type Repository } from '../repository/repository.js';
+import type { Repository } from '../repository/repository.js';
+import { useRepository } from './open-repository.js';
+import { openReadingPool } from './reading-pool.js';
 
 export interface OpenChainOptions {
   readonly repository: string | Repository;
@@ -35,15 +35,11 @@ export interface ChainHandle extends AsyncDisposable {
 
 /** Opens a disk of a point for reading, without restoring it. */
 export async function openChain(options: OpenChainOptions): Promise<ChainHandle> {
-  const repository =
-    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
+  const repository = await useRepository(options.repository);
   const { machine, point, points } = await repository.resolve(options.point);
   const links = await machine.openChain(points, point.manifest.id, options.disk);
   const chain = await openChainArchives(machine, links);
-  const pool = openFramePool({
-    codec: parseCodec('none'),
-    ...(options.threads !== undefined && { threads: options.threads }),
-  });
+  const pool = openReadingPool(options.threads);
   const reader = new ChainReader(chain, { pool, cacheBytes: options.cacheBytes });
   const close = async () => {
     await pool[Symbol.asyncDispose]();

@@ -10,6 +10,11 @@ import type { StorageBackend } from '../repository/storage-backend.js';
 
 export { openRepository };
 
+/** What an operation is given: an open repository, or where one is. */
+export async function useRepository(repository: string | Repository): Promise<Repository> {
+  return typeof repository === 'string' ? await openRepository(repository) : repository;
+}
+
 /**
  * Makes a repository in an empty or missing folder.
  * @throws RepositoryError REPOSITORY_INVALID when something else is there, or a repository already.

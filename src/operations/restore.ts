@@ -2,13 +2,14 @@ import { rmdir } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import { type OpenChain, openChainArchives } from '../chain/open-chain.js';
 import { zeroRanges } from '../chain/zero-ranges.js';
-import { parseCodec } from '../codec/codec-spec.js';
-import { type FramePool, openFramePool } from '../codec/frame-pool.js';
+import type { FramePool } from '../codec/frame-pool.js';
 import { AbortedError, errorLine, NbdeltaError, toNbdeltaError, UsageError } from '../errors.js';
-import { openRepository, type Repository, type ResolvedPoint } from '../repository/repository.js';
+import type { Repository, ResolvedPoint } from '../repository/repository.js';
+import { useRepository } from './open-repository.js';
 import { isNbdUri, openTarget, type TargetFormat } from './open-target.js';
 import { planTargets, type TargetPlan } from './plan-targets.js';
 import type { ProgressListener } from './progress.js';
+import { openReadingPool } from './reading-pool.js';
 import { restoreDisk } from './restore-disk.js';
 import { streamDisk } from './stream-disk.js';
 import { makeTargetFolder, targetFailed } from './targets/new-file.js';
@@ -55,15 +56,11 @@ export interface RestoreResult {
  */
 export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const started = performance.now();
-  const repository =
-    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
+  const repository = await useRepository(options.repository);
   const resolved = await repository.resolve(options.point);
   const plan = await planTargets(options, resolved.point.manifest);
   await using opened = await openChains(resolved, plan);
-  await using pool = openFramePool({
-    codec: parseCodec('none'),
-    ...(options.threads !== undefined && { threads: options.threads }),
-  });
+  await using pool = openReadingPool(options.threads);
   const disks = await restoreAll(opened.chains, plan, pool, options);
   const { machine, point } = resolved;
   return { machine: machine.name, point: point.manifest.id, disks, elapsedMs: performance.now() - started };

@@ -1,12 +1,12 @@
 import { ChainReader } from '../chain/chain-reader.js';
 import { ChainSource } from '../chain/chain-source.js';
 import { type OpenChain, openChainArchives } from '../chain/open-chain.js';
-import { parseCodec } from '../codec/codec-spec.js';
-import { openFramePool } from '../codec/frame-pool.js';
 import { NbdeltaError, toNbdeltaError, UsageError } from '../errors.js';
 import type { NbdAddress } from '../nbd/protocol/uri.js';
 import { type NbdServer, type NbdServerOptions, startNbdServer } from '../nbd/server/nbd-server.js';
-import { openRepository, type Repository } from '../repository/repository.js';
+import type { Repository } from '../repository/repository.js';
+import { useRepository } from './open-repository.js';
+import { openReadingPool } from './reading-pool.js';
 
 export interface ServeOptions {
   readonly repository: string | Repository;
@@ -33,8 +33,7 @@ export interface ServedPoint extends AsyncDisposable {
 
 /** Serves a point read-only over NBD, straight from its archives: nothing is restored first. */
 export async function serve(options: ServeOptions): Promise<ServedPoint> {
-  const repository =
-    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
+  const repository = await useRepository(options.repository);
   const { machine, point, points } = await repository.resolve(options.point);
   const stored = point.manifest.disks.filter(disk => disk.status === 'stored').map(disk => disk.name);
   const names = options.disk === undefined ? stored : [options.disk];
@@ -45,12 +44,7 @@ export async function serve(options: ServeOptions): Promise<ServedPoint> {
     const links = await machine.openChain(points, point.manifest.id, name);
     chains.push(stack.use(await openChainArchives(machine, links)));
   }
-  const pool = stack.use(
-    openFramePool({
-      codec: parseCodec('none'),
-      ...(options.threads !== undefined && { threads: options.threads }),
-    }),
-  );
+  const pool = stack.use(openReadingPool(options.threads));
   const server = stack.use(
     await listen({
       listen: options.listen,

@@ -1,16 +1,17 @@
 import { frameCapacity, loadFrame } from '../chain/load-frame.js';
 import { nameLink, type OpenChain, openChainArchives } from '../chain/open-chain.js';
-import { parseCodec } from '../codec/codec-spec.js';
-import { type FramePool, openFramePool } from '../codec/frame-pool.js';
+import type { FramePool } from '../codec/frame-pool.js';
 import { AbortedError, type ErrorCode, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
 import type { ChainLink } from '../repository/chain.js';
 import type { MachineStore } from '../repository/machine-store.js';
 import type { Manifest, Point } from '../repository/manifest.js';
 import type { PointList } from '../repository/point-list.js';
-import { openRepository, type Repository } from '../repository/repository.js';
+import type { Repository } from '../repository/repository.js';
 import { BufferSlots } from './buffer-slots.js';
 import { checkHeader, checkLayout } from './check-layout.js';
+import { useRepository } from './open-repository.js';
 import type { ProgressListener } from './progress.js';
+import { openReadingPool } from './reading-pool.js';
 
 const FRAMES_IN_FLIGHT = 16;
 /** Problems listed for one archive; a file that is wholly destroyed has thousands. */
@@ -61,12 +62,8 @@ export interface VerifyResult {
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const started = performance.now();
-  const repository =
-    typeof options.repository === 'string' ? await openRepository(options.repository) : options.repository;
-  await using pool = openFramePool({
-    codec: parseCodec('none'),
-    ...(options.threads !== undefined && { threads: options.threads }),
-  });
+  const repository = await useRepository(options.repository);
+  await using pool = openReadingPool(options.threads);
   const run = new VerifyRun(options, pool);
   if (options.point?.includes('@')) {
     const { machine, point, ...list } = await repository.resolve(options.point);

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { createSecureContext, createServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import { errorLine, NbdNegotiationError } from '../../errors.js';
+import { PSK_CIPHERS } from '../transport/tls.js';
 
 /** How clients and server prove who they are. No client is served without TLS when this is given. */
 export type ServerTls =
@@ -21,15 +22,6 @@ export type ServerTls =
 
 /** TLS options, read and checked before the server listens. */
 export type TlsServerOptions = Readonly<TlsOptions>;
-
-/** Nothing but pre-shared keys; AES-128-GCM first, see `transport/tls.ts`. */
-const PSK_CIPHERS = [
-  'TLS_AES_128_GCM_SHA256',
-  'ECDHE-PSK-CHACHA20-POLY1305',
-  'DHE-PSK-AES128-GCM-SHA256',
-  'PSK-AES128-GCM-SHA256',
-  'PSK-AES256-GCM-SHA384',
-].join(':');
 
 /**
  * Reads certificates or keys.

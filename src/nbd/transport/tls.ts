@@ -10,7 +10,7 @@ import { receiveChunks, SocketPipe } from './socket-pipe.js';
 export type TlsCredentials = Readonly<ConnectionOptions>;
 
 /** Fast first: AES-128-GCM moves three times what the default does with a pre-shared key. */
-const PSK_CIPHERS = [
+export const PSK_CIPHERS = [
   'TLS_AES_128_GCM_SHA256',
   'ECDHE-PSK-CHACHA20-POLY1305',
   'DHE-PSK-AES128-GCM-SHA256',
