@@ -52,6 +52,22 @@ export const ERROR_CODES = {
   STORAGE_FAILED: 'the storage refused to read or write',
   TOOL_MISSING: 'a program that this needs is not installed or failed',
   PARTIAL: 'committed, but not every disk is in the point',
+
+  GUEST_UNKNOWN: 'the hypervisor has no such guest, or the guest no such disk; or there is no such image',
+  GUEST_STATE: 'the guest is in a state in which this cannot be done',
+  IMAGE_IN_USE: 'the image is open in another process',
+  HYPERVISOR_UNREACHABLE: 'no answer from the hypervisor: libvirt, or the QMP socket',
+  HYPERVISOR_TOO_OLD: 'this libvirt or QEMU cannot do what is needed',
+  HYPERVISOR_DENIED: 'the hypervisor does not let us',
+  HYPERVISOR_FAILED: 'the hypervisor refused a command',
+  JOB_CONFLICT: "somebody else's job, bitmap or checkpoint is in the way; it was not touched",
+  JOB_LOST: 'the backup job ended, or is not the same any more: what was read may be of another time',
+  CONFIRM_REFUSED: 'the command of --confirm did not vouch for the job',
+  SCRATCH_FULL: 'too little space for the scratch files: the job was ended before the guest suffered',
+  AGENT_FAILED: 'the guest agent did not answer, or refused to freeze the file systems',
+  HOOK_FAILED: 'a hook ended with an error',
+  SESSION_UNKNOWN: 'there is no such session',
+  UNFIT: 'the doctor found that this guest cannot be backed up as it is',
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;
@@ -91,6 +107,9 @@ export class UsageError extends NbdeltaError {
     super(options.code ?? 'USAGE', message, options);
   }
 }
+
+/** What the hypervisor refused, lost or has not got; nothing of ours is left behind unless the message says so. */
+export class HypervisorError extends NbdeltaError {}
 
 /** Stopped on request. `cause` is the signal's reason. */
 export class AbortedError extends NbdeltaError {

@@ -51,6 +51,23 @@ export const EXIT_CODES = {
   TOOL_MISSING: 32,
 
   PARTIAL: 40,
+
+  GUEST_UNKNOWN: 50,
+  GUEST_STATE: 51,
+  IMAGE_IN_USE: 51,
+  HYPERVISOR_UNREACHABLE: 52,
+  HYPERVISOR_TOO_OLD: 53,
+  HYPERVISOR_DENIED: 54,
+  HYPERVISOR_FAILED: 55,
+  JOB_CONFLICT: 56,
+  JOB_LOST: 57,
+  CONFIRM_REFUSED: 57,
+  SCRATCH_FULL: 58,
+  AGENT_FAILED: 59,
+  HOOK_FAILED: 60,
+  SESSION_UNKNOWN: 61,
+  UNFIT: 62,
+
   ABORTED: EXIT_SIGINT,
 } as const satisfies Record<ErrorCode, number>;
 
@@ -62,5 +79,6 @@ Exit codes (all of them: docs/exit-codes.md):
    2  wrong usage                  24  stored data is damaged
  3-7  NBD: connection, TLS,     30-32  restore target, missing program
       export, bitmap, reading      40  committed, but not every disk
+                                50-62  hypervisor: guest, job, scratch space, agent, hooks
                              130, 143  stopped by Ctrl-C, by SIGTERM
 `;

@@ -42,7 +42,10 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The room whose files alone may import a package. */
-const PACKAGE_ROOMS: Readonly<Record<string, string>> = { 'zstd-napi': 'codec' };
+const PACKAGE_ROOMS: Readonly<Record<string, string>> = {
+  'zstd-napi': 'codec',
+  '@xmldom/xmldom': 'hypervisor',
+};
 
 const MEANINGLESS_NAMES = new Set(['utils', 'util', 'helpers', 'helper', 'common', 'manager']);
 
