@@ -12,10 +12,12 @@ export interface Host extends AsyncDisposable {
    * @throws HypervisorError HYPERVISOR_DENIED when we may not give it to `owner`.
    */
   makePrivateFolder(base: string, name: string, owner: HostUser | undefined): Promise<string>;
-  /** Removes a folder of ours with what is in it. Safe twice. */
+  /** Removes a folder of ours with the files and sockets in it; it has no folders. Safe twice. */
   removeFolder(path: string): Promise<void>;
   /** Removes a file. Whether it was there. */
   removeFile(path: string): Promise<boolean>;
+  /** Names of what is in a folder, in no order; none when there is no such folder. */
+  listFolder(path: string): Promise<readonly string[]>;
   /** `undefined` when there is no such file. @throws when it is longer than `maxBytes`. */
   readFile(path: string, maxBytes: number): Promise<Uint8Array | undefined>;
   exists(path: string): Promise<boolean>;
