@@ -2,14 +2,31 @@
 export type { ChangedExtent, ReadChangesOptions } from './changes/changed-extents.js';
 export * from './errors.js';
 export type { Extent, ExtentKind, ExtentList, Range } from './extents/extent-list.js';
+export type { Action, DiskSelection, QuiesceRequest, Reason } from './hypervisor/front-end.js';
+export type { FrontEndOptions } from './hypervisor/front-end-options.js';
 export type { NbdClient, WriteOptions } from './nbd/client/client.js';
 export type { ClientOptions } from './nbd/client/client-options.js';
 export type { ExportInfo } from './nbd/client/negotiate.js';
 export type { StatusRun } from './nbd/client/status-run.js';
 export type { NbdAddress, NbdTls, NbdUri } from './nbd/protocol/uri.js';
 export { type BackupResult, backup } from './operations/backup.js';
-export type { BackupDisk, BackupOptions } from './operations/backup-options.js';
+export type { BackupDisk, BackupFile, BackupOptions, BackupStep } from './operations/backup-options.js';
 export { type ConnectOptions, connect, type ExportClient } from './operations/connect.js';
+export { backupGuest } from './operations/guest/guest-backup.js';
+export type { GuestBackupOptions, GuestSource } from './operations/guest/guest-backup-options.js';
+export { type RecoverOptions, type RecoverResult, recover } from './operations/guest/recover.js';
+export {
+  type BeginSessionOptions,
+  type BegunSession,
+  beginSession,
+  checkSession,
+  type EndedSession,
+  type EndSessionOptions,
+  endSession,
+  listSessions,
+  type Session,
+  type SessionListing,
+} from './operations/guest/sessions.js';
 export { type ExportDescription, type InspectOptions, inspectExport } from './operations/inspect-export.js';
 export { listPoints, type MachineListing, showPoint } from './operations/list-points.js';
 export { type ExportMap, type MapOptions, mapExport } from './operations/map-export.js';

@@ -79,6 +79,6 @@ Exit codes (all of them: docs/exit-codes.md):
    2  wrong usage                  24  stored data is damaged
  3-7  NBD: connection, TLS,     30-32  restore target, missing program
       export, bitmap, reading      40  committed, but not every disk
-                                50-62  hypervisor: guest, job, scratch space, agent, hooks
+                             50-62  hypervisor: guest, job, scratch, agent, hook
                              130, 143  stopped by Ctrl-C, by SIGTERM
 `;

@@ -6,8 +6,10 @@ import { addInfoCommand } from './commands/info.js';
 import { addInitCommand } from './commands/init.js';
 import { addListCommand } from './commands/list.js';
 import { addMapCommand } from './commands/map.js';
+import { addRecoverCommand } from './commands/recover.js';
 import { addRestoreCommand } from './commands/restore.js';
 import { addServeCommand } from './commands/serve.js';
+import { addSessionCommand } from './commands/session.js';
 import { addShowCommand } from './commands/show.js';
 import { addVerifyCommand } from './commands/verify.js';
 import { EXIT_CODES_HELP } from './exit-codes.js';
@@ -30,6 +32,8 @@ export function createProgram(): Command {
   addRestoreCommand(program);
   addVerifyCommand(program);
   addServeCommand(program);
+  addRecoverCommand(program);
+  addSessionCommand(program);
   addDemoCommand(program);
   return program;
 }

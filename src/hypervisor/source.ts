@@ -36,6 +36,8 @@ export function parseSource(text: string): Source {
     case 'nbds+unix':
       return { kind: 'nbd', text, uri: parseNbdUri(text) };
     default:
+      // Something with an authority was meant as a URI: that parser says best what is wrong with it.
+      if (text.includes('://')) return { kind: 'nbd', text, uri: parseNbdUri(text) };
       throw new UsageError(`${JSON.stringify(text)} is no source`, {
         hint: 'write libvirt:DOMAIN, qmp:SOCKET, image:PATH or an NBD URI',
       });

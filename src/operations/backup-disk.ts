@@ -14,7 +14,7 @@ import { storeDisk } from './store-disk.js';
 
 /** Connects to a disk's export and asks for its allocation and its bitmap. */
 export async function connectDisk(disk: CheckedDisk, options: CheckedOptions): Promise<NbdClient> {
-  const wantsBitmap = options.level !== 'full' && options.level !== 'copy';
+  const wantsBitmap = options.level !== 'full' && options.level !== 'copy' && disk.noBitmap === undefined;
   return connectNbd(disk.uri, {
     contexts: wantsBitmap ? [CONTEXT_BASE_ALLOCATION, bitmapContext(disk.bitmap)] : [CONTEXT_BASE_ALLOCATION],
     ...(options.connections !== undefined && { connections: options.connections }),
@@ -26,6 +26,7 @@ export async function connectDisk(disk: CheckedDisk, options: CheckedOptions): P
 
 /** Whether the server offers the bitmap that says what changed. */
 export function bitmapState(disk: CheckedDisk, client: NbdClient): 'granted' | 'missing' | 'notRequested' {
+  if (disk.noBitmap !== undefined) return 'missing';
   if (client.contexts.includes(bitmapContext(disk.bitmap))) return 'granted';
   return disk.bitmapNamed ? 'missing' : 'notRequested';
 }
@@ -112,7 +113,8 @@ export async function backUpDisk(
 export function describeDisk({ disk, client, plan, base }: DiskJob) {
   return {
     name: disk.name,
-    source: describeSource(disk.uri),
+    source: disk.source ?? describeSource(disk.uri),
+    ...(disk.format !== undefined && { format: disk.format }),
     size: client.size,
     level: plan.level,
     reason: plan.reason,

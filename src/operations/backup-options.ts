@@ -1,7 +1,7 @@
 import { type CodecSpec, parseCodec } from '../codec/codec-spec.js';
 import { UsageError } from '../errors.js';
 import { type NbdUri, parseNbdUri } from '../nbd/protocol/uri.js';
-import type { PointLevel } from '../repository/manifest.js';
+import type { Manifest, PointLevel, Reason } from '../repository/manifest.js';
 import type { Repository } from '../repository/repository.js';
 import type { ProgressListener } from './progress.js';
 
@@ -13,7 +13,30 @@ export interface BackupDisk {
   readonly uri: string | NbdUri;
   /** Dirty bitmap with its changes; default `backup-NAME`, which is what libvirt calls it. */
   readonly bitmap?: string | undefined;
+  /** Why there is no bitmap to ask for: the disk gets a full, and the point says so. */
+  readonly noBitmap?: Reason | undefined;
+  /** What stays the same of it from one backup to the next; default: host and export of the URI. */
+  readonly source?: string | undefined;
+  /** Format of the image that it comes from, e.g. `qcow2`. */
+  readonly format?: string | undefined;
+  /** A disk whose size changed gets a full: a bitmap forgets what was cut off, also when the disk grew again. */
+  readonly fullIfResized?: boolean | undefined;
 }
+
+/** A small file that is kept with the point. */
+export interface BackupFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Where a backup is; each is reached once, in this order, unless the run ends before. */
+export type BackupStep =
+  | 'job-begun'
+  | 'mapped'
+  | 'stored'
+  | 'committed'
+  | 'job-ended'
+  | 'checkpoints-dropped';
 
 export interface BackupOptions {
   /** Where the repository is, or an open one. A new one is made in an empty or missing folder. */
@@ -48,6 +71,13 @@ export interface BackupOptions {
    * A rejection discards the point.
    */
   readonly confirm?: (() => Promise<void>) | undefined;
+  /** What defines the guest, for the manifest. */
+  readonly guest?: Manifest['guest'] | undefined;
+  /** Files to keep with the point; asked for after the disks are stored. */
+  readonly files?: (() => Promise<readonly BackupFile[]>) | undefined;
+  /** Notices that belong into the manifest. */
+  readonly warnings?: Manifest['warnings'] | undefined;
+  readonly onStep?: ((step: BackupStep) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ProgressListener | undefined;
 }
@@ -61,6 +91,10 @@ export interface CheckedDisk {
   readonly bitmap: string;
   /** Whether the caller named the bitmap. */
   readonly bitmapNamed: boolean;
+  readonly noBitmap: Reason | undefined;
+  readonly source: string | undefined;
+  readonly format: string | undefined;
+  readonly fullIfResized: boolean;
 }
 
 export interface CheckedOptions extends Omit<BackupOptions, 'disks' | 'codec' | 'frameSize' | 'level'> {
@@ -106,6 +140,10 @@ function checkDisk(disk: BackupDisk): CheckedDisk {
     uri: typeof disk.uri === 'string' ? parseNbdUri(disk.uri) : disk.uri,
     bitmap: disk.bitmap ?? `backup-${disk.name}`,
     bitmapNamed: disk.bitmap !== undefined,
+    noBitmap: disk.noBitmap,
+    source: disk.source,
+    format: disk.format,
+    fullIfResized: disk.fullIfResized ?? false,
   };
 }
 

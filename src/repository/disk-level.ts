@@ -10,6 +10,10 @@ export interface PlannedDisk {
   readonly bitmap: 'granted' | 'missing' | 'notRequested';
   /** The bitmap that was asked for; for messages. */
   readonly bitmapName?: string;
+  /** Why there is no bitmap, where somebody knows it better than the server. */
+  readonly noBitmap?: Reason;
+  /** Whether another size than in the base means that the bitmap is not to be believed. */
+  readonly fullIfResized?: boolean;
 }
 
 export interface DiskPlan {
@@ -21,10 +25,10 @@ export interface DiskPlan {
 
 /**
  * The level of every disk of a point that builds on `base`. A disk that the base cannot serve gets a full of its
- * own. One that grew stays: what it grew by counts as changed.
+ * own. One that grew stays, unless it says otherwise: what it grew by counts as changed.
  * @param seen the base, and for a differential every point since: a disk that shrank in between and grew again
  *   lost what it held there, and no bitmap has to tell.
- * @param mayFallBack whether a disk without a bitmap gets a full.
+ * @param mayFallBack whether a disk without a bitmap gets a full; one whose `noBitmap` says why always does.
  * @throws ChainError NBD_CONTEXT_MISSING when it does not.
  */
 export function planDisks(
@@ -47,6 +51,7 @@ function reasonByPoints(
   const reason = reasonByEntry(disk.name, base, before);
   if (reason !== null || before === undefined) return reason;
   if (disk.size < before.size) return shrunk(disk, `${before.size} in point ${base.id}`);
+  if (disk.size > before.size && disk.fullIfResized) return grown(disk, before.size, base.id);
   for (const point of later) {
     const since = reasonSince(disk.name, before.size, point);
     if (since !== null) return since;
@@ -80,10 +85,17 @@ function shrunk({ name, size }: { readonly name: string; readonly size: number }
   return { code: 'disk-shrunk', text: `disk ${name} has ${size} bytes, ${before}` };
 }
 
+/** It may have shrunk before it grew: a bitmap loses its bits beyond the disk's end, and has clean ones when it grows. */
+function grown({ name, size }: PlannedDisk, before: number, point: string): Reason {
+  const text = `disk ${name} was resized: it has ${size} bytes, ${before} in point ${point}`;
+  return { code: 'disk-resized', text };
+}
+
 function reasonByBitmap(disk: PlannedDisk, level: string, mayFallBack: boolean): Reason | null {
   if (disk.bitmap === 'granted') return null;
   const asked = disk.bitmapName === undefined ? '' : ` "${disk.bitmapName}"`;
   const text = `the server offers no dirty bitmap${asked} for disk ${disk.name}`;
+  if (disk.noBitmap !== undefined) return disk.noBitmap;
   if (mayFallBack) return { code: 'bitmap-missing', text };
   const article = level === 'incremental' ? 'an' : 'a';
   throw new ChainError('NBD_CONTEXT_MISSING', `cannot take ${article} ${level}: ${text}`, {

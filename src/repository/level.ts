@@ -113,13 +113,29 @@ function planDelta(request: LevelRequest, level: 'incremental' | 'differential')
     );
   }
   const later = level === 'differential' ? laterPoints(request.points, parent) : [];
+  const disks = planDisks(request.disks, [parent.manifest, ...later], level, request.requested === 'auto');
+  if (request.requested !== 'auto') refuseFullOnly(request, disks, level);
   return {
     level,
     reason: request.requested === 'auto' ? { code: 'auto', text: `on point ${parent.manifest.id}` } : null,
     parent: { id: parent.manifest.id, manifestSha256: parent.sha256 },
     since: requireSince(request, level, ancestryOf(request.points, parent)),
-    disks: planDisks(request.disks, [parent.manifest, ...later], level, request.requested === 'auto'),
+    disks,
   };
+}
+
+/** Disks may fall back one by one, but a point that was asked to be a delta must be one somewhere. */
+function refuseFullOnly({ disks }: LevelRequest, plans: readonly DiskPlan[], level: string): void {
+  const why = disks.find(disk => disk.noBitmap !== undefined)?.noBitmap;
+  if (why === undefined || plans.some(plan => plan.level !== 'full')) return;
+  throw new ChainError(
+    'NBD_CONTEXT_MISSING',
+    `cannot take ${level === 'incremental' ? 'an' : 'a'} ${level}: ${why.text}`,
+    {
+      hint: 'Take a full, or ask for level auto.',
+      fields: { reason: why.code },
+    },
+  );
 }
 
 /**

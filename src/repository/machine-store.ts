@@ -16,6 +16,8 @@ import {
   withoutNewest,
 } from './machine-record.js';
 import type { Manifest, Point } from './manifest.js';
+import { clearPending, putPending, readPending } from './pending.js';
+import { readPointFile } from './point-file.js';
 import { readPoint, removePointFolder } from './point-folder.js';
 import { isPointId, newPointId } from './point-id.js';
 import { listPointFolders, type PointList, readPointList } from './point-list.js';
@@ -244,6 +246,28 @@ export class MachineStore {
   /** A small file of a point, such as `domain.xml`, or `null` when the point has none. */
   async readFile(pointId: string, fileName: string, maxBytes: number): Promise<Uint8Array | null> {
     return await this.#backend.read(`${this.name}/${pointId}/${fileName}`, { maxBytes });
+  }
+
+  /** A small file of a point, checked against its manifest. @throws as `readPointFile` does. */
+  async readPointFile(point: Point, name: string): Promise<Uint8Array | undefined> {
+    return await readPointFile(this.#backend, this.name, point, name);
+  }
+
+  /** What a run that is alive, or that died, has written down; see `pending.ts`. */
+  async readPending(): Promise<unknown> {
+    return await readPending(this.#backend, this.name);
+  }
+
+  /** @throws RepositoryError LOCK_LOST. */
+  async putPending(lock: MachineLock, document: object): Promise<void> {
+    await lock.checkStillHeld();
+    await putPending(this.#backend, this.name, document);
+  }
+
+  /** @throws RepositoryError LOCK_LOST. */
+  async clearPending(lock: MachineLock): Promise<void> {
+    await lock.checkStillHeld();
+    await clearPending(this.#backend, this.name);
   }
 
   /** Names and sizes of the files of a point. */

@@ -51,9 +51,38 @@ function isIndexInside(entry: {
   return holder !== undefined && entry.index.offset + entry.index.storedLength <= holder.bytes;
 }
 
+/** A small file of a point: a plain name, and never one that the point itself needs. */
+const FILE_NAME = /^[a-z][a-z0-9-]{0,63}\.(xml|fd|json|txt)$/;
+
+const file = z.object({
+  name: z
+    .string()
+    .regex(FILE_NAME, 'not a name for a file of a point')
+    .refine(name => !name.startsWith('manifest.'), 'that file is the manifest itself'),
+  bytes,
+  sha256,
+});
+
+/** The guest as its hypervisor described it; absent where only exports were known. */
+const guest = z.object({
+  kind: z.enum(['libvirt', 'qmp', 'image', 'nbd']),
+  name: z.string(),
+  /** Its uuid. */
+  id: z.string().nullable(),
+  state: z.enum(['running', 'paused', 'off']),
+  /** Whether its file systems were frozen while the job began. */
+  quiesced: z.boolean(),
+  /** The run that took the point: names what it made in the hypervisor. */
+  run: z.string(),
+  /** Of the hypervisor's parts, e.g. `{ libvirt: "9.0.0", qemu: "7.2.22" }`. */
+  versions: z.record(z.string(), z.string()),
+});
+
 const diskFields = {
   name: diskNameSchema,
   source: z.string().nullable(),
+  /** Format of the image that it was read from. */
+  format: z.string().optional(),
   size: bytes,
   level: levelName,
   reason,
@@ -85,6 +114,7 @@ export const manifestSchema = z
       name: z.string().refine(isMachineName, 'not a machine name'),
       id: z.string().nullable(),
     }),
+    guest: guest.optional(),
     created: time,
     level: levelName,
     reason,
@@ -102,6 +132,8 @@ export const manifestSchema = z
       .array(z.discriminatedUnion('status', [storedDisk, failedDisk]))
       .min(1)
       .max(MAX_DISKS),
+    /** Small files beside the volumes: what defines the guest. */
+    files: z.array(file).max(64).default([]),
     statistics: z.object({
       startedAt: time,
       finishedAt: time,
@@ -122,6 +154,7 @@ interface ManifestShape {
   readonly level: z.output<typeof levelName>;
   readonly parent: { readonly id: string } | null;
   readonly partial: boolean;
+  readonly files: readonly { readonly name: string }[];
   readonly disks: readonly z.output<typeof storedDisk | typeof failedDisk>[];
 }
 
@@ -130,6 +163,7 @@ function* contradictions(manifest: ManifestShape): Generator<string> {
   if (needsParent !== (manifest.parent !== null)) yield `level ${manifest.level} and parent contradict`;
   if (manifest.parent?.id === manifest.id) yield 'the point is its own parent';
   if (hasDuplicates(manifest.disks.map(disk => disk.name))) yield 'two disks have the same name';
+  if (hasDuplicates(manifest.files.map(entry => entry.name))) yield 'two files have the same name';
   if (hasDuplicates(manifest.disks.flatMap(volumeNames))) yield 'two volumes have the same name';
   const failed = manifest.disks.find(disk => disk.status === 'failed');
   if (failed !== undefined && !manifest.partial) yield `disk ${failed.name} failed, but partial is false`;

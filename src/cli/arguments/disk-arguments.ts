@@ -1,16 +1,20 @@
 import { printable, UsageError } from '../../errors.js';
 import type { BackupDisk } from '../../operations/backup-options.js';
 
+/** What follows is a name or a path, which may hold `=`. */
+const GUEST_SCHEME = /^(libvirt|qmp|image):/i;
+
 const DISK_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /**
- * `DISK=URI` taken apart; `name` is undefined for a bare URI, which may have `=` in its query.
+ * `DISK=SOURCE` taken apart; `name` is undefined for a bare source, which may have `=` in it.
  * @throws UsageError when what stands before the URI is not a disk name.
  */
 export function splitDiskArgument(text: string): { readonly name: string | undefined; readonly uri: string } {
   const at = text.indexOf('=');
   const scheme = text.indexOf('://');
-  if (at === -1 || (scheme !== -1 && scheme < at)) return { name: undefined, uri: text };
+  if (at === -1 || (scheme !== -1 && scheme < at) || GUEST_SCHEME.test(text))
+    return { name: undefined, uri: text };
   const name = text.slice(0, at);
   if (DISK_NAME.test(name)) return { name, uri: text.slice(at + 1) };
   throw new UsageError(`${JSON.stringify(printable(name))} is not a disk name`, {

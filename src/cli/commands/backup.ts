@@ -1,26 +1,29 @@
 import { type Command, Option } from 'commander';
-import { printable } from '../../errors.js';
+import { UsageError } from '../../errors.js';
 import type { BackupResult } from '../../operations/backup.js';
 import type { BackupOptions } from '../../operations/backup-options.js';
-import { readDiskArguments } from '../arguments/disk-arguments.js';
+import { readDiskArguments, splitDiskArgument } from '../arguments/disk-arguments.js';
 import { secondsAsMs, sizeInBytes, wholeNumber } from '../arguments/numbers.js';
 import { withCommonOptions, withRepository } from '../command-options.js';
-import { formatBytes, formatDuration, formatRate } from '../display/format.js';
-import { describeSince, formatDisks, formatRatio } from '../display/point-table.js';
-import type { View } from '../display/view.js';
-import { withSubjectOnce } from '../display/without-subject.js';
+import { formatBackup, missingBitmaps } from '../display/backup-result.js';
 import { EXIT_CODES } from '../exit-codes.js';
-import { type CommonOptions, runCommand } from '../run-command.js';
+import { type JobOptions, jobOptions, SOURCE_HELP, withJob } from '../hypervisor-options.js';
+import { type CommandContext, type CommonOptions, runCommand } from '../run-command.js';
 
 const EXAMPLES = [
-  'backup vda=nbd://host/vda --repo /backup --name web1',
-  "backup 'vda=nbd+unix:///vda?socket=/run/backup.sock' --repo /backup --name web1 --checkpoint monday",
-  "backup vda=nbd://host/vda vdb=nbd://host/vdb --name web1 --bitmap 'backup-{disk}' --since monday",
+  'backup libvirt:web1 --repo /backup',
+  'backup libvirt:web1 --repo /backup --quiesce --scratch /fast/scratch',
+  'backup qmp:/run/qemu/web1.qmp --repo /backup --name web1',
+  'backup vda=image:/images/web1.qcow2 --repo /backup --name web1        # the guest is off',
+  "backup vda=nbd://host/vda --repo /backup --name web1 --since monday   # somebody else's job",
 ];
 
-interface Options extends CommonOptions {
+interface Options extends CommonOptions, JobOptions {
   readonly repo: string;
-  readonly name: string;
+  readonly name?: string;
+  readonly confirm?: string;
+  readonly preHook?: string;
+  readonly postHook?: string;
   readonly bitmap?: string;
   readonly level: NonNullable<BackupOptions['level']>;
   readonly since?: string;
@@ -42,30 +45,127 @@ export function addBackupCommand(program: Command): void {
     .command('backup')
     .description('back up the disks of one guest as one recovery point')
     .argument(
-      '<disks...>',
-      'DISK=URI: the name a disk has in the point, and the NBD export that publishes it; a bare URI is named ' +
-        "as its export, or disk0, disk1 … by position where the export's name is empty or unfit",
+      '<sources...>',
+      `${SOURCE_HELP}; or NBD URIs of a job that somebody else drives. DISK=URI and DISK=image:PATH name a disk; a ` +
+        'bare NBD URI is named as its export, or disk0, disk1 … by position where that is empty or unfit',
     )
-    .requiredOption('--name <machine>', 'name of the guest in the repository');
+    .option(
+      '--name <machine>',
+      "name of the guest in the repository (default: the hypervisor's; NBD URIs need it)",
+    );
   withRepository(command);
   addChainOptions(command);
+  withJob(command);
+  addHookOptions(command);
   addTransferOptions(command);
-  withCommonOptions(command, EXAMPLES).action((disks: string[], options: Options) =>
+  withCommonOptions(command, EXAMPLES).action((sources: string[], options: Options) =>
     runCommand(options, async context => {
       context.whenStopped('nothing was stored');
-      const { backup } = await import('../../operations/backup.js');
-      const { exportNameOf } = await import('../../operations/export-name.js');
-      const result = await backup({
-        ...backupOptions(options),
-        disks: readDiskArguments(disks, exportNameOf, options.bitmap),
-        signal: context.signal,
-        onProgress: context.onProgress,
-      });
+      const result = (await isNbd(sources))
+        ? await backUpExports(sources, options, context)
+        : await backUpGuest(sources, options, context);
       await context.print({ json: () => result, text: view => formatBackup(result, view) });
       if (options.bitmap !== undefined) for (const text of missingBitmaps(result)) context.note(text);
       return result.point.partial ? EXIT_CODES.PARTIAL : undefined;
     }),
   );
+}
+
+async function isNbd(sources: readonly string[]): Promise<boolean> {
+  const { parseSource } = await import('../../operations/guest/guest-backup-options.js');
+  return sources.every(text => parseSource(splitDiskArgument(text).uri).kind === 'nbd');
+}
+
+async function backUpExports(
+  sources: readonly string[],
+  options: Options,
+  context: CommandContext,
+): Promise<BackupResult> {
+  refuseJobOptions(options);
+  const { name, confirm } = options;
+  if (name === undefined) throw new UsageError('an NBD URI does not say which guest it is of: give --name');
+  const { backup } = await import('../../operations/backup.js');
+  const { exportNameOf } = await import('../../operations/export-name.js');
+  const { runConfirmCommand } = await import('../../operations/guest/hooks.js');
+  const { signal } = context;
+  return await backup({
+    ...backupOptions(options),
+    machine: name,
+    disks: readDiskArguments(sources, exportNameOf, options.bitmap),
+    since: options.since,
+    checkpoint: options.checkpoint,
+    ...(confirm !== undefined && { confirm: () => runConfirmCommand(confirm, signal) }),
+    signal,
+    onProgress: context.onProgress,
+  });
+}
+
+async function backUpGuest(
+  sources: readonly string[],
+  options: Options,
+  context: CommandContext,
+): Promise<BackupResult> {
+  refuseExportOptions(options);
+  const { name, confirm, preHook, postHook } = options;
+  const { backupGuest } = await import('../../operations/guest/guest-backup.js');
+  const { runConfirmCommand } = await import('../../operations/guest/hooks.js');
+  const { signal } = context;
+  return await backupGuest({
+    ...backupOptions(options),
+    ...jobOptions(options),
+    source: sources.map(text => {
+      const { name: disk, uri } = splitDiskArgument(text);
+      return disk === undefined ? uri : { disk, source: uri };
+    }),
+    ...{ machine: name, preHook, postHook, signal },
+    ...(confirm !== undefined && { confirm: () => runConfirmCommand(confirm, signal) }),
+    onProgress: context.onProgress,
+    onAction: ({ what, text }) => {
+      // What is removed at the end of every run is no news; what a dead one left is.
+      if (what === 'left') return;
+      context.note(`${text}`);
+    },
+  });
+}
+
+/** Each kind of source has options that mean nothing to the other: to pass over one would deceive. */
+function refuseExportOptions(options: Options): void {
+  for (const key of ['bitmap', 'since', 'checkpoint'] as const) {
+    if (options[key] !== undefined) {
+      throw new UsageError(`--${key} is for NBD URIs: here the front-end knows it`, { hint: 'leave it out' });
+    }
+  }
+}
+
+const JOB_ONLY = {
+  ...{ connect: '--connect', scratch: '--scratch', scratchReserve: '--scratch-reserve', disk: '--disk' },
+  ...{
+    socketDir: '--socket-dir',
+    listen: '--listen',
+    tlsCertificates: '--tls-certificates',
+    secret: '--secret',
+  },
+  ...{ exclude: '--exclude', quiesce: '--quiesce', mountpoint: '--mountpoint' },
+  ...{ preHook: '--pre-hook', postHook: '--post-hook' },
+} as const;
+
+function refuseJobOptions(options: Options): void {
+  for (const [key, flag] of Object.entries(JOB_ONLY)) {
+    if (options[key as keyof typeof JOB_ONLY] === undefined) continue;
+    throw new UsageError(`${flag} is for a job that nbdelta drives, not for an NBD URI`, {
+      hint: 'name the guest: libvirt:DOMAIN, qmp:SOCKET or image:PATH; or leave the option out',
+    });
+  }
+}
+
+function addHookOptions(command: Command): void {
+  command
+    .option('--pre-hook <command>', 'run before the job begins; when it fails there is no backup')
+    .option('--post-hook <command>', 'run at the end, whatever the end was (NBDELTA_RESULT says)')
+    .option(
+      '--confirm <command>',
+      'asked after the last byte and before the commit: is the job still the same and healthy? (exit code 0)',
+    );
 }
 
 function addChainOptions(command: Command): void {
@@ -98,35 +198,12 @@ function addTransferOptions(command: Command): void {
     .option('--retries <n>', 'how often a lost connection is opened again (default: 3)', wholeNumber(0));
 }
 
-function backupOptions(options: Options): Omit<BackupOptions, 'disks'> {
-  const { repo, name, compression, timeout, level, since, checkpoint, machineId } = options;
+function backupOptions(options: Options): Omit<BackupOptions, 'disks' | 'machine'> {
+  const { repo, compression, timeout, level, machineId } = options;
   const { fullEvery, maxChain, allowPartial, threads, connections, retries, frameSize } = options;
   return {
-    ...{ repository: repo, machine: name, codec: compression, timeoutMs: timeout },
-    ...{ level, since, checkpoint, machineId, fullEvery, maxChain, allowPartial },
+    ...{ repository: repo, codec: compression, timeoutMs: timeout },
+    ...{ level, machineId, fullEvery, maxChain, allowPartial },
     ...{ threads, connections, retries, frameSize },
   };
-}
-
-/** A bitmap that was named and is not there is likely misspelt: a full instead of it must not go unnoticed. */
-function missingBitmaps({ point }: BackupResult): string[] {
-  const reasons = [point.reason, ...point.disks.map(disk => disk.reason)];
-  const texts = reasons.flatMap(reason => (reason?.code === 'bitmap-missing' ? [reason.text] : []));
-  return [...new Set(texts)].map(text => `warning: ${printable(text)}: a full was taken`);
-}
-
-function* formatBackup({ machine, point, warnings, elapsedMs }: BackupResult, view: View): Generator<string> {
-  const { style } = view;
-  const { readBytes, dataBytes, storedBytes } = point.statistics;
-  yield `${style.bold(`${machine}@${point.id}`)}  ${style.green(point.level)}`;
-  if (point.reason) yield `  ${point.level}: ${printable(point.reason.text)}`;
-  if (point.parent && !point.reason?.text.includes(point.parent.id)) yield `  builds on ${point.parent.id}`;
-  const since = describeSince(point);
-  if (since !== undefined) yield `  changes since: ${since}`;
-  if (point.checkpoint !== null) yield `  checkpoint: ${printable(point.checkpoint)}`;
-  yield* formatDisks(point, view);
-  const stored = `${formatBytes(storedBytes)} (ratio ${formatRatio(dataBytes, storedBytes)})`;
-  const rate = formatRate(readBytes, elapsedMs);
-  yield `read ${formatBytes(readBytes)}, stored ${stored} in ${formatDuration(elapsedMs)}, ${rate}`;
-  for (const { text } of warnings) yield style.yellow(`warning: ${printable(withSubjectOnce(text))}`);
 }

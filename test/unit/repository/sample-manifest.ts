@@ -78,6 +78,7 @@ export function sampleManifest(number: number, change: Partial<ManifestInput> = 
     partial: false,
     replaces: [],
     disks: [sampleDisk('vda', level)],
+    files: [],
     statistics: {
       startedAt: created,
       finishedAt: created,

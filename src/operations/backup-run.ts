@@ -1,0 +1,222 @@
+import { createHash } from 'node:crypto';
+import { type FramePool, openFramePool } from '../codec/frame-pool.js';
+import { AbortedError, type ErrorCode, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
+import type { ExtentList } from '../extents/extent-list.js';
+import type { NbdClient } from '../nbd/client/client.js';
+import { type LevelPlan, planLevel } from '../repository/level.js';
+import type { MachineLock } from '../repository/lock.js';
+import type { MachineIdentity } from '../repository/machine-record.js';
+import type { MachineStore } from '../repository/machine-store.js';
+import type { DiskEntry, Manifest, Point } from '../repository/manifest.js';
+import type { PointList } from '../repository/point-list.js';
+import { chainPoints, type UnreadablePoint } from '../repository/point-order.js';
+import type { PointWriter } from '../repository/point-writer.js';
+import {
+  backUpDisk,
+  bitmapState,
+  connectDisk,
+  type DiskJob,
+  describeDisk,
+  mapDisk,
+  planJob,
+} from './backup-disk.js';
+import { buildManifest, type Preparation, type Warning } from './backup-manifest.js';
+import type { CheckedOptions } from './backup-options.js';
+import { describeSource } from './machine-source.js';
+
+/** One backup, from the open connections to the committed point. */
+export class BackupRun implements AsyncDisposable {
+  readonly #options: CheckedOptions;
+  readonly #startedAt = new Date();
+  readonly #clients: NbdClient[] = [];
+  /** What went wrong after the commit. */
+  readonly lateWarnings: Warning[] = [];
+
+  constructor(options: CheckedOptions) {
+    this.#options = options;
+  }
+
+  async connect(): Promise<void> {
+    for (const disk of this.#options.disks) this.#clients.push(await connectDisk(disk, this.#options));
+  }
+
+  /** Polite on every path: a QEMU may crash when its server stops under a connected client. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#clients.map(client => client.close()));
+  }
+
+  /**
+   * Decides on the level, reads and stores all disks, and commits.
+   * @param lock the machine's: whoever took it releases it.
+   */
+  async store(machine: MachineStore, lock: MachineLock): Promise<Point> {
+    const point = await this.#storeLocked(machine, lock);
+    await this.afterCommit('record-not-updated', () => machine.recordCommitted(lock, point));
+    return point;
+  }
+
+  /** The point exists: whatever fails now is a warning, or the caller would take the backup for failed. */
+  async afterCommit(code: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.lateWarnings.push({ code, text: `after the commit: ${errorLine(error)}` });
+    }
+  }
+
+  async #storeLocked(machine: MachineStore, lock: MachineLock): Promise<Point> {
+    const { kept } = await machine.removeIncomplete(lock);
+    const list = await machine.listPoints();
+    const { plan, jobs, parent } = this.#plan(list, await this.#findTorn(machine, list));
+    await machine.checkIdentity(this.#identity(), { ...this.#startsChain, ...(parent && { parent }) });
+    return await this.#storePoint(machine, lock, { list, plan, kept }, jobs);
+  }
+
+  /** Points of the chain that would be built on whose files are not all there. */
+  async #findTorn(machine: MachineStore, { points }: PointList): Promise<UnreadablePoint[]> {
+    const { level } = this.#options;
+    if (level === 'full' || level === 'copy') return [];
+    const bases = chainPoints(points).filter(
+      point => level !== 'differential' || point.manifest.level === 'full',
+    );
+    const parent = bases.at(-1);
+    return parent === undefined ? [] : await machine.findTorn(points, parent);
+  }
+
+  get #startsChain(): { readonly startsChain: boolean } {
+    return { startsChain: this.#options.level === 'full' };
+  }
+
+  #plan(
+    list: PointList,
+    torn: readonly UnreadablePoint[],
+  ): { plan: LevelPlan; jobs: DiskJob[]; parent: Manifest | undefined } {
+    const { disks, level, since, fullEvery, maxChain } = this.#options;
+    const plan = planLevel({
+      requested: level,
+      points: list.points,
+      brokenPoints: [...list.unreadable, ...torn],
+      ...(since !== undefined && { since }),
+      ...(fullEvery !== undefined && { fullEvery }),
+      ...(maxChain !== undefined && { maxChain }),
+      disks: disks.map((disk, index) => ({
+        name: disk.name,
+        size: this.#clients[index]!.size,
+        bitmap: bitmapState(disk, this.#clients[index]!),
+        bitmapName: disk.bitmap,
+        ...(disk.noBitmap && { noBitmap: disk.noBitmap }),
+        ...(disk.fullIfResized && { fullIfResized: true }),
+      })),
+    });
+    const parent = list.points.find(point => point.manifest.id === plan.parent?.id)?.manifest;
+    const jobs = disks.map((disk, index) => planJob(disk, this.#clients[index]!, plan.disks[index]!, parent));
+    return { plan, jobs, parent };
+  }
+
+  #identity(): MachineIdentity {
+    const { machineId, disks } = this.#options;
+    return {
+      id: machineId ?? null,
+      disks: disks.map(disk => ({ name: disk.name, source: disk.source ?? describeSource(disk.uri) })),
+    };
+  }
+
+  async #storePoint(
+    machine: MachineStore,
+    lock: MachineLock,
+    before: Preparation,
+    jobs: readonly DiskJob[],
+  ): Promise<Point> {
+    await using point = await machine.beginPoint(lock);
+    await using pool = openFramePool({
+      codec: this.#options.codec,
+      ...(this.#options.threads !== undefined && { threads: this.#options.threads }),
+    });
+    const maps = await this.#mapAll(jobs);
+    this.#options.onStep?.('mapped');
+    const entries: DiskEntry[] = [];
+    for (const [index, job] of jobs.entries()) {
+      entries.push(await this.#storeOne(job, maps[index]!, point, pool));
+    }
+    if (entries.every(entry => entry.status === 'failed')) throw allFailed(entries);
+    const files = await this.#putFiles(point);
+    this.#options.onStep?.('stored');
+    await this.#options.confirm?.();
+    if (this.#options.signal?.aborted) throw new AbortedError('backup', this.#options.signal.reason);
+    const record = await machine.identify(lock, this.#identity(), this.#startsChain);
+    const [startedAt, options, clients] = [this.#startedAt, this.#options, this.#clients];
+    const manifest = buildManifest({
+      ...{ id: point.id, startedAt, before, record, options, disks: entries, files, clients },
+    });
+    // Awaited here: returning the promise itself would dispose of the point before it is committed.
+    const committed = await point.commit(manifest);
+    this.#options.onStep?.('committed');
+    return committed;
+  }
+
+  /** What defines the guest, beside its disks. */
+  async #putFiles(point: PointWriter): Promise<Manifest['files']> {
+    const files = (await this.#options.files?.()) ?? [];
+    for (const { name, bytes } of files) await point.putFile(name, bytes);
+    return files.map(({ name, bytes }) => ({
+      name,
+      bytes: bytes.length,
+      sha256: createHash('sha256').update(bytes).digest('hex'),
+    }));
+  }
+
+  /** All maps first: a bitmap that cannot be read fails the backup before the first byte of data. */
+  async #mapAll(jobs: readonly DiskJob[]): Promise<readonly (ExtentList | NbdeltaError)[]> {
+    const maps: (ExtentList | NbdeltaError)[] = [];
+    for (const job of jobs) {
+      maps.push(await this.#tolerating(job, () => mapDisk(job, this.#options)));
+    }
+    return maps;
+  }
+
+  async #storeOne(
+    job: DiskJob,
+    map: ExtentList | NbdeltaError,
+    point: PointWriter,
+    pool: FramePool,
+  ): Promise<DiskEntry> {
+    const stored =
+      map instanceof NbdeltaError
+        ? map
+        : await this.#tolerating(job, () => backUpDisk(job, map, point, pool, this.#options));
+    if (!(stored instanceof NbdeltaError)) return stored;
+    const error = { code: stored.code, message: errorLine(stored) };
+    return { ...describeDisk(job), status: 'failed', readBytes: 0, error };
+  }
+
+  /** With `allowPartial` a disk whose export failed becomes a value; what is wrong with us or the repository does not. */
+  async #tolerating<Result>(job: DiskJob, work: () => Promise<Result>): Promise<Result | NbdeltaError> {
+    try {
+      return await work();
+    } catch (error) {
+      const known = withDisk(error, job.disk.name);
+      if (!this.#options.allowPartial || !known.code.startsWith('NBD_')) throw known;
+      return known;
+    }
+  }
+}
+
+function withDisk(error: unknown, disk: string): NbdeltaError {
+  const known = toNbdeltaError(error);
+  if (known.message.includes(disk)) return known;
+  return new NbdeltaError(known.code, `disk ${disk}: ${known.message}`, {
+    cause: known,
+    ...(known.hint !== undefined && { hint: known.hint }),
+    retryable: known.retryable,
+    fields: { ...known.fields, disk },
+  });
+}
+
+function allFailed(entries: readonly DiskEntry[]): NbdeltaError {
+  const first = entries.find(entry => entry.status === 'failed');
+  const said = first ? `: ${first.error.message}` : '';
+  const code = (first?.error.code ?? 'NBD_COMMAND_FAILED') as ErrorCode;
+  return new NbdeltaError(code, `every disk failed${said}`, {
+    hint: 'nothing was committed; see the first error',
+  });
+}
