@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBackupCommand } from './commands/backup.js';
 import { addDemoCommand } from './commands/demo.js';
+import { addDoctorCommand } from './commands/doctor.js';
 import { addInfoCommand } from './commands/info.js';
 import { addInitCommand } from './commands/init.js';
 import { addListCommand } from './commands/list.js';
@@ -32,6 +33,7 @@ export function createProgram(): Command {
   addRestoreCommand(program);
   addVerifyCommand(program);
   addServeCommand(program);
+  addDoctorCommand(program);
   addRecoverCommand(program);
   addSessionCommand(program);
   addDemoCommand(program);

@@ -21,7 +21,12 @@ export function judge(findings: readonly Finding[]): Verdict {
   const incremental = full && bitmaps.some(({ status }) => status === 'ok');
   const agent = findings.find(({ id }) => id === 'guest-agent');
   const quiesce = agent === undefined ? null : agent.status === 'ok';
-  return { full, incremental, quiesce, text: full ? possible(bitmaps, quiesce) : impossible(problems.length) };
+  return {
+    full,
+    incremental,
+    quiesce,
+    text: full ? possible(bitmaps, quiesce) : impossible(problems.length),
+  };
 }
 
 function impossible(problems: number): string {

@@ -7,6 +7,7 @@ import type { Repository } from '../../repository/repository.js';
 import type { JournalEntry } from '../journal/journal-entry.js';
 import { StateFolder } from '../journal/state-folder.js';
 import { useRepository } from '../open-repository.js';
+import { concernsGuest } from './concerns-guest.js';
 import { openSources } from './front-end-of.js';
 import type { GuestSource } from './guest-backup-options.js';
 import { recoverMachine } from './recover-machine.js';
@@ -74,13 +75,11 @@ class Recovery {
     else await this.#tellUnknown();
   }
 
-  #isOfGuest({ kind, guest, sources }: JournalEntry['record']): boolean {
-    if (kind !== this.#frontEnd.kind) return false;
-    if (guest.id !== null && this.#guest.id !== null) return guest.id === this.#guest.id;
+  #isOfGuest(record: JournalEntry['record']): boolean {
     const given = [this.#options.source]
       .flat()
       .map(source => (typeof source === 'string' ? source : source.source));
-    return sources.some(source => given.includes(source));
+    return concernsGuest(record, this.#guest, given);
   }
 
   async #settle(entry: JournalEntry): Promise<void> {
