@@ -1,0 +1,62 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { runOk } from '../support/processes.js';
+import { createQcow2 } from '../support/qcow2-image.js';
+import { tempFolder } from '../support/temp-folder.js';
+import type { GuestHarness } from './guest-harness.js';
+import { filesIn } from './left-files.js';
+
+const SIZE = 8 * 2 ** 20;
+const DISKS = ['vda', 'vdb'];
+
+/** Two images of a guest that is off, for `image:`; the guest "runs" in between, as qemu-io. */
+export async function startImageGuest(): Promise<GuestHarness> {
+  const folder = await tempFolder();
+  const image = (disk: string) => folder.file(`${disk}.qcow2`);
+  for (const disk of DISKS) await createQcow2(image(disk), SIZE);
+  const socketDir = folder.file('sockets');
+  return {
+    source: DISKS.map(disk => ({ disk, source: `image:${image(disk)}` })),
+    options: { socketDir },
+    disks: DISKS,
+    size: SIZE,
+    async fill(disk, offset, length, byte) {
+      await runOk('qemu-io', ['-f', 'qcow2', '-c', `write -P ${byte} ${offset} ${length}`, image(disk)]);
+    },
+    async leftovers() {
+      const servers = (await servingPids(folder.path)).map(pid => `qemu-nbd ${pid}`);
+      return [...servers, ...(await filesIn(socketDir))];
+    },
+    async checkpoints() {
+      const found: Record<string, readonly string[]> = {};
+      for (const disk of DISKS) found[disk] = await bitmapsOf(image(disk));
+      return found;
+    },
+    async cancelJob() {
+      for (const pid of await servingPids(folder.path)) process.kill(pid, 'SIGKILL');
+    },
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+interface ImageInfo {
+  readonly 'format-specific'?: {
+    readonly data: { readonly bitmaps?: readonly { readonly name: string }[] };
+  };
+}
+
+async function bitmapsOf(image: string): Promise<readonly string[]> {
+  const text = await runOk('qemu-img', ['info', '-U', '--output=json', '-f', 'qcow2', image]);
+  const info = JSON.parse(text) as ImageInfo;
+  return (info['format-specific']?.data.bitmaps ?? []).map(({ name }) => name);
+}
+
+/** Processes called qemu-nbd that were given a file of the folder. */
+async function servingPids(folder: string): Promise<number[]> {
+  const pids: number[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const command = await readFile(`/proc/${name}/cmdline`, 'latin1').catch(() => '');
+    if (/qemu-nbd/.test(command) && command.includes(folder)) pids.push(Number(name));
+  }
+  return pids;
+}
