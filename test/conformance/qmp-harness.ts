@@ -1,4 +1,4 @@
-import { access, readdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { createQcow2 } from '../support/qcow2-image.js';
 import { diskNode, startQemuSystem } from '../support/qemu-system.js';
 import type { QmpObject } from '../support/qmp.js';
