@@ -13,6 +13,8 @@ import { jobActions } from './job-transaction.js';
 import { startNbdServer } from './nbd-server.js';
 import { frozenBitmap, type JobPlan, type PlannedDisk } from './plan-job.js';
 import type { QmpClient } from './qmp-client.js';
+import type { QmpArguments } from './qmp-codec.js';
+import { QmpCommandError } from './qmp-error.js';
 import { openScratchImage } from './scratch-image.js';
 import { checkScratchSpace, DEFAULT_SCRATCH_RESERVE, forecastScratch } from './scratch-space.js';
 import { tearDown } from './tear-down.js';
@@ -56,6 +58,8 @@ class JobSteps {
   readonly #parts: JobParts;
   readonly #details: JobDetails;
   #ownsServer = false;
+  /** Whether bitmaps of this name are the run's own: one that was there before is somebody else's. */
+  #ownsBitmaps = false;
   /** Folders that this run made: one that was there before is not removed. */
   readonly #folders: string[] = [];
 
@@ -75,9 +79,20 @@ class JobSteps {
       await openScratchImage(client, this.#details.scratchFolder, disk);
     }
     this.#checkAborted();
-    await client.execute('transaction', { actions: jobActions(plan.disks, run.text) });
+    await this.#beginAll(jobActions(plan.disks, run.text));
     for (const disk of plan.disks) await this.#export(disk);
     this.#checkAborted();
+  }
+
+  async #beginAll(actions: readonly QmpArguments[]): Promise<void> {
+    this.#ownsBitmaps = true;
+    try {
+      await this.#parts.client.execute('transaction', { actions });
+    } catch (error) {
+      // Refused is all of it undone by QEMU; without an answer all of it may be there.
+      if (error instanceof QmpCommandError) this.#ownsBitmaps = false;
+      throw error;
+    }
   }
 
   async #makeFolders(): Promise<void> {
@@ -86,7 +101,18 @@ class JobSteps {
       const { path } = await makeSocketFolder(host, run.text, { base: options.socketDir, owner });
       this.#folders.push(path);
     }
-    this.#folders.push(await host.makePrivateFolder(scratchBase(options), run.text, owner));
+    this.#folders.push(await this.#makeScratchFolder());
+  }
+
+  async #makeScratchFolder(): Promise<string> {
+    const { host, options, owner, run } = this.#parts;
+    try {
+      return await host.makePrivateFolder(scratchBase(options), run.text, owner);
+    } catch (cause) {
+      const { code, message, fields } = toNbdeltaError(cause);
+      const hint = 'give a folder that only you or root may write to with --scratch';
+      throw new HypervisorError(code, `scratch files: ${message}`, { cause, hint, fields });
+    }
   }
 
   async #export({ disk, names, base }: PlannedDisk): Promise<void> {

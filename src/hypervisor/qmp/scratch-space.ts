@@ -1,12 +1,15 @@
-import { HypervisorError } from '../../errors.js';
+import { HypervisorError, UsageError } from '../../errors.js';
 import type { Reason } from '../front-end.js';
 import type { Host } from '../host/host.js';
 
 /** Free bytes that the scratch folder keeps when nothing else is said. */
 export const DEFAULT_SCRATCH_RESERVE = 256 << 20;
 
-/** @throws HypervisorError SCRATCH_FULL when less than the reserve is free. */
+/** @throws HypervisorError SCRATCH_FULL when less than the reserve is free; UsageError when there is no such folder. */
 export async function checkScratchSpace(host: Host, folder: string, reserve: number): Promise<number> {
+  if (!(await host.exists(folder))) {
+    throw new UsageError(`there is no scratch folder ${folder}`, { hint: 'name one with --scratch' });
+  }
   const free = await host.freeBytes(folder);
   if (free >= reserve) return free;
   throw new HypervisorError(

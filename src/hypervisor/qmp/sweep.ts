@@ -24,7 +24,8 @@ export async function sweepRuns(
   places: RunPlaces,
   request: SweepRequest,
 ): Promise<readonly Action[]> {
-  const isDead = (run: RunName) => run.owner === request.owner && !request.isAlive(run.text);
+  const isOurs = (run: RunName) => request.owner === undefined || run.owner === request.owner;
+  const isDead = (run: RunName) => isOurs(run) && !request.isAlive(run.text);
   const found = await findRuns(client, host, places);
   const actions: Action[] = [];
   for (const { run, folders } of found.filter(({ run }) => isDead(run))) {
