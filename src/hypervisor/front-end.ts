@@ -110,8 +110,8 @@ export interface Finding {
 }
 
 export interface SweepRequest {
-  /** Whose leftovers: see `ownerTag`. */
-  readonly owner: string;
+  /** Whose leftovers: see `ownerTag`; `undefined`: those of every owner, because somebody insists. */
+  readonly owner: string | undefined;
   /** Committed checkpoints that must stay, with what libvirt may have forgotten of them. */
   readonly keep: readonly BaseCheckpoint[];
   /** Whether a run may still be alive: then nothing of it is touched. */

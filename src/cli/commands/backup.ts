@@ -120,11 +120,7 @@ async function backUpGuest(
     ...{ machine: name, preHook, postHook, signal },
     ...(confirm !== undefined && { confirm: () => runConfirmCommand(confirm, signal) }),
     onProgress: context.onProgress,
-    onAction: ({ what, text }) => {
-      // What is removed at the end of every run is no news; what a dead one left is.
-      if (what === 'left') return;
-      context.note(`${text}`);
-    },
+    onRecovered: ({ text }) => context.note(`left by a run that died: ${text}`),
   });
 }
 

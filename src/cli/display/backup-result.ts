@@ -3,7 +3,7 @@ import type { BackupResult } from '../../operations/backup.js';
 import { formatBytes, formatDuration, formatRate } from './format.js';
 import { describeSince, formatDisks, formatRatio } from './point-table.js';
 import type { View } from './view.js';
-import { withSubjectOnce } from './without-subject.js';
+import { withoutSubject, withSubjectOnce } from './without-subject.js';
 
 /** A bitmap that was named and is not there is likely misspelt: a full instead of it must not go unnoticed. */
 export function missingBitmaps({ point }: BackupResult): string[] {
@@ -25,6 +25,11 @@ export function* formatBackup(
   if (since !== undefined) yield `  changes since: ${since}`;
   if (point.checkpoint !== null) yield `  checkpoint: ${printable(point.checkpoint)}`;
   yield* formatDisks(point, view);
+  for (const { name, level, reason } of point.disks) {
+    if (reason !== null && reason.text !== point.reason?.text) {
+      yield `  ${name}: ${level}: ${printable(withoutSubject(reason.text, [`disk ${name}`]))}`;
+    }
+  }
   const stored = `${formatBytes(storedBytes)} (ratio ${formatRatio(dataBytes, storedBytes)})`;
   const rate = formatRate(readBytes, elapsedMs);
   yield `read ${formatBytes(readBytes)}, stored ${stored} in ${formatDuration(elapsedMs)}, ${rate}`;

@@ -27,8 +27,8 @@ export interface GuestBackupOptions extends Omit<BackupOptions, FromTheJob>, Fro
   readonly postHook?: string | undefined;
   /** Where running jobs are remembered; default `$XDG_STATE_HOME/nbdelta`. */
   readonly stateDir?: string | undefined;
-  /** Told of what was put right, and of what is removed in the end. */
-  readonly onAction?: ((action: Action) => void) | undefined;
+  /** Told of what a dead run left and was put right, before anything else begins. */
+  readonly onRecovered?: ((action: Action) => void) | undefined;
 }
 
 export interface ParsedGuestSource {

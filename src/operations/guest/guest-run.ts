@@ -49,7 +49,7 @@ export class GuestRun {
   async execute(lock: MachineLock): Promise<Point> {
     const { options, guest } = this.#parts;
     await this.#checkIdentity();
-    this.#report(await this.#recover(lock));
+    await this.#recover(lock);
     const env = { NBDELTA_MACHINE: this.machine.name, NBDELTA_GUEST: guest.name, NBDELTA_RUN: this.#name };
     await runHook('pre', options.preHook, env, options.signal);
     let point: Point;
@@ -82,9 +82,12 @@ export class GuestRun {
     await this.machine.checkIdentity(identity, { startsChain: options.level === 'full' });
   }
 
-  async #recover(lock: MachineLock): Promise<readonly Action[]> {
+  async #recover(lock: MachineLock): Promise<void> {
     const { frontEnd, owner, options, state } = this.#parts;
-    return await recoverMachine({ machine: this.machine, lock, owner, frontEnd, options, state });
+    const recovery = { machine: this.machine, lock, owner, frontEnd, options, state };
+    const actions = await recoverMachine(recovery);
+    for (const action of actions) options.onRecovered?.(action);
+    this.#warnOfLeft(actions);
   }
 
   async #backUp(lock: MachineLock): Promise<Point> {
@@ -193,7 +196,7 @@ export class GuestRun {
   async #abort(record: SessionRecord, lock: MachineLock): Promise<void> {
     const { frontEnd } = this.#parts;
     try {
-      this.#report(await frontEnd.end(record, 'abort'));
+      this.#warnOfLeft(await frontEnd.end(record, 'abort'));
     } catch (cause) {
       // The journal stays: the next backup, or `recover`, puts it right.
       throw new HypervisorError(
@@ -208,9 +211,9 @@ export class GuestRun {
   /** The point exists. The job is ended, then superseded checkpoints go. */
   async #finish(record: SessionRecord, lock: MachineLock): Promise<void> {
     const { frontEnd, options } = this.#parts;
-    this.#report(await frontEnd.end(record, 'commit'));
+    this.#warnOfLeft(await frontEnd.end(record, 'commit'));
     options.onStep?.('job-ended');
-    this.#report(await frontEnd.dropCheckpoints(await this.#superseded()));
+    this.#warnOfLeft(await frontEnd.dropCheckpoints(await this.#superseded()));
     options.onStep?.('checkpoints-dropped');
     await this.#forget(lock);
   }
@@ -225,10 +228,9 @@ export class GuestRun {
     return ours.filter(name => name.startsWith(`nbdelta-${owner}-`) && !needed.has(name));
   }
 
-  #report(actions: readonly Action[]): void {
-    for (const action of actions) {
-      this.#parts.options.onAction?.(action);
-      if (action.what === 'left') this.lateWarnings.push({ code: 'left-behind', text: action.text });
+  #warnOfLeft(actions: readonly Action[]): void {
+    for (const { what, text } of actions) {
+      if (what === 'left') this.lateWarnings.push({ code: 'left-behind', text });
     }
   }
 }

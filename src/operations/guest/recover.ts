@@ -148,21 +148,12 @@ class Recovery {
     }
   }
 
-  /** Tags of nbdelta's checkpoints here that nobody has vouched for. */
-  async #unknownOwners(): Promise<readonly string[]> {
-    const names = await this.#frontEnd.listCheckpoints();
-    const owners = names.flatMap(name => parseRunName(name)?.owner ?? []);
-    return [...new Set([...owners, sessionOwner()])].filter(owner => !this.#done.has(owner));
-  }
-
   /** Ends jobs only: which of the checkpoints count, their owners alone know. */
   async #sweepUnknown(): Promise<void> {
     const names = await this.#frontEnd.listCheckpoints();
     const keep = names.map(name => ({ name, definition: undefined }));
-    for (const owner of await this.#unknownOwners()) {
-      const isAlive = (run: string) => this.#alive.has(run);
-      this.actions.push(...(await this.#frontEnd.sweep({ owner, keep, isAlive })));
-    }
+    const isAlive = (run: string) => this.#alive.has(run);
+    this.actions.push(...(await this.#frontEnd.sweep({ owner: undefined, keep, isAlive })));
   }
 
   async #tellUnknown(): Promise<void> {
