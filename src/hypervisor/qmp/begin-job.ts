@@ -135,14 +135,8 @@ class JobSteps {
   async undo(error: unknown): Promise<unknown> {
     const { client, host, run } = this.#parts;
     const { server, guestRan: resume } = this.#details;
-    const target = {
-      run,
-      server,
-      ownsServer: this.#ownsServer,
-      folders: this.#folders,
-      bitmaps: true,
-      resume,
-    };
+    const owned = { ownsServer: this.#ownsServer, folders: this.#folders, bitmaps: this.#ownsBitmaps };
+    const target = { run, server, resume, ...owned };
     try {
       const left = (await tearDown(client, host, target)).filter(({ what }) => what === 'left');
       return left.length === 0 ? error : withLeftovers(error, left.map(({ text }) => text).join('; '));
