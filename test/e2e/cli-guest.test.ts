@@ -127,7 +127,7 @@ describeWith(['qemu-system-x86_64', 'qemu-img', 'stdbuf', 'nbdinfo'], 'commands 
     const second = await nbdeltaJson<BegunSession>([...begin, '--since', first.checkpoint!]);
     const disk = second.disks.find(({ name }) => name === 'disk-vdb')!;
     const dirty = (await nbdinfoMap(disk.uri, disk.context!)).filter(({ type }) => type === 1);
-    expect(dirty).toEqual([{ offset: 3 * 65_536, length: 65_536, type: 1 }]);
+    expect(dirty).toMatchObject([{ offset: 3 * 65_536, length: 65_536 }]);
     await nbdeltaOk(['session', 'end', second.token, '--abort', ...state()]);
     const left = Object.values(await guest.checkpoints()).flat();
     expect(left).toContain(first.checkpoint);
