@@ -1,5 +1,5 @@
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { HypervisorError, UsageError } from '../../errors.js';
 import type { Host, HostUser } from './host.js';
 
@@ -13,19 +13,36 @@ export interface SocketFolder {
   readonly socket: string;
 }
 
+export interface SocketFolderOptions {
+  /** Where it is made; see {@link defaultSocketBase}. */
+  readonly base: string | undefined;
+  /** As whom the server runs; us, without. */
+  readonly owner?: HostUser | undefined;
+}
+
 /**
- * Makes the private folder `BASE/RUN` for the socket of a run: only `owner` and we can enter. It is called like
- * the run, so that a later one recognises what a dead one left.
- * @throws UsageError when the socket's path would be too long; HypervisorError HYPERVISOR_DENIED.
+ * Where a run's private folder will be: `BASE/RUN`, called like the run, so that a later one recognises what a dead
+ * one left.
+ * @throws UsageError when the socket's path would be too long.
  */
+export async function planSocketFolder(
+  host: Host,
+  run: string,
+  { base }: SocketFolderOptions,
+): Promise<SocketFolder> {
+  const path = join(base ?? (await defaultSocketBase(host)), run);
+  return { path, socket: socketPath(path) };
+}
+
+/** Makes it: only `owner` and we can enter. @throws UsageError; HypervisorError HYPERVISOR_DENIED. */
 export async function makeSocketFolder(
   host: Host,
   run: string,
-  { base, owner }: { readonly base: string | undefined; readonly owner?: HostUser | undefined },
+  options: SocketFolderOptions,
 ): Promise<SocketFolder> {
-  const parent = base ?? (await defaultSocketBase(host));
-  const socket = socketPath(join(parent, run));
-  return { path: await host.makePrivateFolder(parent, run, owner), socket };
+  const folder = await planSocketFolder(host, run, options);
+  await host.makePrivateFolder(dirname(folder.path), run, options.owner);
+  return folder;
 }
 
 /** @throws UsageError when the path is longer than a unix socket's may be, or not absolute. */

@@ -6,8 +6,8 @@ import { virshError } from './virsh-error.js';
 
 /** A virsh command and its options by name: `{ domain: 'web1' }` is `--domain=web1`. */
 export interface VirshCall {
-  /** A switch is `true`; an array gives the option more than once; `undefined` leaves it out. */
-  readonly options?: Readonly<Record<string, string | true | readonly string[] | undefined>>;
+  /** A switch is `true` or `false`; an array gives the option more than once; `undefined` leaves it out. */
+  readonly options?: Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
   /** Options whose value is a document, handed over in private files. */
   readonly documents?: Readonly<Record<string, string | undefined>>;
   readonly timeoutMs?: number | undefined;
@@ -53,7 +53,7 @@ function checked(command: string, { code, stdout, stderr }: ProgramResult): stri
 /** As virsh takes them: `--name=value`. */
 export function formatOptions(options: NonNullable<VirshCall['options']>): readonly string[] {
   return Object.entries(options).flatMap(([name, value]) => {
-    if (value === undefined) return [];
+    if (value === undefined || value === false) return [];
     if (value === true) return [`--${name}`];
     return [value].flat().map(one => `--${name}=${one}`);
   });

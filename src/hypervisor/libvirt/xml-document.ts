@@ -70,6 +70,11 @@ export function append(parent: Element, name: string, attributes: Attributes = {
   return element;
 }
 
+/** Replaces everything in an element by text. */
+export function setText(element: Element, text: string): void {
+  element.textContent = text;
+}
+
 /** Appends a copy of an element of another document. */
 export function appendCopy(parent: Element, source: Element): void {
   parent.appendChild(parent.ownerDocument!.importNode(source, true));

@@ -1,0 +1,84 @@
+import type { FrontEndOptions } from '../front-end-options.js';
+import type { Host } from '../host/host.js';
+import { LocalHost } from '../host/local-host.js';
+import { SshHost } from '../host/ssh-host.js';
+import { parseBackup, type RunningBackup } from './backup-xml.js';
+import { parseConnectUri } from './connect-uri.js';
+import { type Domain, parseDomain } from './domain-xml.js';
+import { Virsh } from './virsh.js';
+import { wordsOf } from './virsh-error.js';
+import {
+  type DomainJob,
+  type DomainState,
+  type LibvirtVersions,
+  parseJob,
+  parseNames,
+  parseState,
+  parseVersions,
+} from './virsh-output.js';
+
+const NO_JOB: DomainJob = { isActive: false, operation: 'none', temporaryUsed: undefined };
+
+/** libvirt and the machine that it runs on; the questions about one domain. `uuid` is unlike a name never ambiguous. */
+export class LibvirtConnection {
+  readonly virsh: Virsh;
+  readonly host: Host;
+  readonly options: FrontEndOptions;
+
+  private constructor(virsh: Virsh, host: Host, options: FrontEndOptions) {
+    this.virsh = virsh;
+    this.host = host;
+    this.options = options;
+  }
+
+  /** @throws HypervisorError HYPERVISOR_UNREACHABLE, HYPERVISOR_DENIED; UsageError for a URI that ssh cannot follow. */
+  static async open(options: FrontEndOptions): Promise<LibvirtConnection> {
+    const virsh = new Virsh(options.connect);
+    // Without --connect it is up to virsh's configuration and environment, which may well name another host.
+    const uri = (await virsh.run('uri')).trim();
+    const ssh = parseConnectUri(uri);
+    return new LibvirtConnection(
+      virsh,
+      ssh === undefined ? new LocalHost() : await SshHost.open(ssh),
+      options,
+    );
+  }
+
+  async versions(): Promise<LibvirtVersions> {
+    return parseVersions(await this.virsh.run('version', { options: { daemon: true } }));
+  }
+
+  /** @throws HypervisorError GUEST_UNKNOWN. */
+  async domain(domain: string): Promise<Domain> {
+    return parseDomain(await this.virsh.domain(domain, 'dumpxml'));
+  }
+
+  async state(uuid: string): Promise<DomainState> {
+    return parseState(await this.virsh.domain(uuid, 'domstate', { options: { reason: true } }));
+  }
+
+  async job(uuid: string): Promise<DomainJob> {
+    try {
+      return parseJob(await this.virsh.domain(uuid, 'domjobinfo', { options: { rawstats: true } }));
+    } catch (error) {
+      if (/domain is not running/i.test(wordsOf(error))) return NO_JOB;
+      throw error;
+    }
+  }
+
+  /** The backup job that runs; `undefined`: none. */
+  async backup(uuid: string): Promise<RunningBackup | undefined> {
+    try {
+      return parseBackup(await this.virsh.domain(uuid, 'backup-dumpxml'));
+    } catch (error) {
+      if (/no domain backup job|domain is not running/i.test(wordsOf(error))) return undefined;
+      throw error;
+    }
+  }
+
+  /** Checkpoints that libvirt knows, parents before children. */
+  async checkpoints(uuid: string): Promise<readonly string[]> {
+    const options = { name: true, topological: true } as const;
+    return parseNames(await this.virsh.domain(uuid, 'checkpoint-list', { options }));
+  }
+}

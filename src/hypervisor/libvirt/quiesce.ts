@@ -1,0 +1,82 @@
+import { errorLine, HypervisorError, type NbdeltaError } from '../../errors.js';
+import type { QuiesceRequest } from '../front-end.js';
+import type { Virsh } from './virsh.js';
+
+/** How much longer virsh may take than the agent, before it is killed. */
+const GRACE_MS = 5000;
+/** libvirt's own time limit for an agent's lock is 30 s. */
+const THAW_MS = 45_000;
+/** Waits for ever: what libvirt does by default. */
+const AGENT_BLOCKS = '-2';
+
+/**
+ * Runs `work` while the guest's file systems are frozen. They are thawed whatever happens, also when the freeze
+ * failed or did not end in time: the guest may have frozen some of them, or still be about to.
+ * @throws HypervisorError AGENT_FAILED with the agent's words; what `work` throws.
+ */
+export async function withFrozenGuest<T>(
+  virsh: Virsh,
+  uuid: string,
+  { timeoutMs, mountpoints }: QuiesceRequest,
+  work: () => Promise<T>,
+): Promise<T> {
+  // libvirt would wait for the agent without end, and keep the thaw from it.
+  await limitAgent(virsh, uuid, String(Math.max(1, Math.ceil(timeoutMs / 1000))));
+  let failure: unknown;
+  try {
+    await freeze(virsh, uuid, timeoutMs, mountpoints);
+    return await work();
+  } catch (error) {
+    failure = error;
+    throw error;
+  } finally {
+    await thawAfter(virsh, uuid, failure);
+  }
+}
+
+/** Thaws the guest, and lets the agent take its time again. How many file systems it was. */
+export async function thawGuest(virsh: Virsh, uuid: string): Promise<number> {
+  const output = await virsh.domain(uuid, 'domfsthaw', { timeoutMs: THAW_MS });
+  return Number(/\d+/.exec(output)?.[0] ?? 0);
+}
+
+async function freeze(
+  virsh: Virsh,
+  uuid: string,
+  timeoutMs: number,
+  mountpoints: readonly string[] | undefined,
+): Promise<void> {
+  try {
+    const options = { mountpoint: mountpoints?.length ? mountpoints : undefined };
+    await virsh.domain(uuid, 'domfsfreeze', { options, timeoutMs: timeoutMs + GRACE_MS });
+  } catch (error) {
+    throw agentFailed('freeze its file systems', error);
+  }
+}
+
+async function thawAfter(virsh: Virsh, uuid: string, failure: unknown): Promise<void> {
+  try {
+    await thawGuest(virsh, uuid);
+  } catch (error) {
+    // An agent that never answered is thawed by nobody; the first error says so.
+    if (failure === undefined) throw agentFailed('thaw its file systems', error);
+  } finally {
+    await limitAgent(virsh, uuid, AGENT_BLOCKS);
+  }
+}
+
+async function limitAgent(virsh: Virsh, uuid: string, timeout: string): Promise<void> {
+  try {
+    await virsh.domain(uuid, 'guest-agent-timeout', { options: { timeout } });
+  } catch (error) {
+    // With no agent there the freeze itself fails, and says why.
+    if ((error as Partial<NbdeltaError>).code !== 'AGENT_FAILED') throw error;
+  }
+}
+
+function agentFailed(what: string, cause: unknown): HypervisorError {
+  return new HypervisorError('AGENT_FAILED', `the guest did not ${what}: ${errorLine(cause)}`, {
+    cause,
+    hint: 'is qemu-guest-agent running in the guest, with its channel in the domain? or go without --quiesce',
+  });
+}
