@@ -12,6 +12,7 @@ export type { NbdAddress, NbdTls, NbdUri } from './nbd/protocol/uri.js';
 export { type BackupResult, backup } from './operations/backup.js';
 export type { BackupDisk, BackupFile, BackupOptions, BackupStep } from './operations/backup-options.js';
 export { type ConnectOptions, connect, type ExportClient } from './operations/connect.js';
+export { type DefinedGuest, type DefineGuestOptions, defineGuest } from './operations/define-guest.js';
 export { backupGuest } from './operations/guest/guest-backup.js';
 export type { GuestBackupOptions, GuestSource } from './operations/guest/guest-backup-options.js';
 export { type RecoverOptions, type RecoverResult, recover } from './operations/guest/recover.js';

@@ -17,6 +17,7 @@ export interface TargetRequest {
   readonly to: string;
   readonly disk?: string | undefined;
   readonly format?: TargetFormat | undefined;
+  readonly keepFormats?: boolean | undefined;
 }
 
 const WRITTEN_IMAGE = /\.(qcow2|raw|img)$/i;
@@ -32,7 +33,7 @@ export async function planTargets(request: TargetRequest, point: Manifest): Prom
     return { folder: undefined, targets: [{ disk, path: to }] };
   }
   const stored = storedDisks(point);
-  if (to !== '-' && !isNbdUri(to)) return planFolder(request, stored);
+  if (to !== '-' && !isNbdUri(to)) return planFolder(request, point, stored);
   if (stored.length === 1) return { folder: undefined, targets: [{ disk: stored[0]!, path: to }] };
   throw new UsageError(`${to} takes one disk, the point has ${stored.length}`, { hint: sayWhich(stored) });
 }
@@ -54,7 +55,12 @@ function storedDisks(point: Manifest): string[] {
   );
 }
 
-async function planFolder({ to, format }: TargetRequest, disks: readonly string[]): Promise<TargetPlan> {
+async function planFolder(
+  request: TargetRequest,
+  point: Manifest,
+  disks: readonly string[],
+): Promise<TargetPlan> {
+  const { to } = request;
   const found = await look(to);
   if (found && !found.isDirectory()) throw notAFolder(to, found, disks);
   if (!found && (WRITTEN_IMAGE.test(to) || FOREIGN_IMAGE.test(to))) {
@@ -62,8 +68,16 @@ async function planFolder({ to, format }: TargetRequest, disks: readonly string[
       hint: `${listOptions(disks)}, or name a folder`,
     });
   }
-  const targets = disks.map(disk => ({ disk, path: join(to, `${disk}.${format ?? 'raw'}`) }));
+  const targets = disks.map(disk => ({
+    disk,
+    path: join(to, `${disk}.${formatOf(disk, request, point)}`),
+  }));
   return { folder: { path: to, exists: found !== undefined }, targets };
+}
+
+function formatOf(disk: string, { format, keepFormats }: TargetRequest, point: Manifest): TargetFormat {
+  if (format !== undefined || !keepFormats) return format ?? 'raw';
+  return point.disks.find(({ name }) => name === disk)?.format === 'raw' ? 'raw' : 'qcow2';
 }
 
 function notAFolder(to: string, found: Stats, disks: readonly string[]): TargetError {

@@ -24,6 +24,8 @@ export interface RestoreOptions {
   /** File, block device, NBD URI, `-` (with `output`); a folder when `disk` is not given. */
   readonly to: string;
   readonly format?: TargetFormat | undefined;
+  /** Disks that go into a folder get the format they were read from, where it is one that we write; else qcow2. */
+  readonly keepFormats?: boolean | undefined;
   readonly force?: boolean | undefined;
   /** Where `-` goes. */
   readonly output?: Writable | undefined;

@@ -130,6 +130,14 @@ class VerifyRun {
 
   async #checkPoint(machine: MachineStore, list: PointList, point: Point): Promise<void> {
     this.#counts.points++;
+    for (const { name } of point.manifest.files) {
+      await this.#guard(
+        machine,
+        point.manifest,
+        null,
+        async () => void (await machine.readPointFile(point, name)),
+      );
+    }
     for (const disk of point.manifest.disks) {
       if (disk.status !== 'stored') {
         this.#missing.push({ machine: machine.name, point: point.manifest.id, disk: disk.name });
@@ -204,7 +212,7 @@ class VerifyRun {
   async #guard(
     machine: MachineStore,
     point: Manifest,
-    disk: string,
+    disk: string | null,
     work: () => Promise<void>,
   ): Promise<void> {
     try {

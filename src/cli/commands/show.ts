@@ -43,6 +43,8 @@ function formatPoint({ machine, point, manifestSha256 }: ShownPoint, view: View)
     ['level', point.reason ? `${point.level} (${printable(point.reason.text)})` : point.level],
     ['taken', `${formatTime(point.created)}, in ${formatDuration(Math.max(0, elapsedMs))}`],
     ['machine id', printable(point.machine.id ?? 'none given')],
+    ['guest', point.guest && describeGuest(point.guest)],
+    ['files', point.files.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`)],
     ['parent', point.parent?.id],
     ['since', describeSince(point)],
     ['checkpoint', printable(point.checkpoint ?? '') || undefined],
@@ -64,6 +66,13 @@ function formatPoint({ machine, point, manifestSha256 }: ShownPoint, view: View)
   ];
 }
 
+function describeGuest(guest: NonNullable<PointManifest['guest']>): string {
+  const { kind, name, state, quiesced, versions } = guest;
+  const parts = Object.entries(versions).map(([what, version]) => `${what} ${version}`);
+  const how = [state, ...(quiesced ? ['file systems frozen'] : []), ...parts].join(', ');
+  return printable(`${kind} ${name} (${how})`);
+}
+
 function storedLine({ dataBytes, storedBytes }: PointManifest['statistics']): string {
   return `${formatBytes(storedBytes)} (ratio ${formatRatio(dataBytes, storedBytes)})`;
 }
@@ -73,6 +82,7 @@ function diskDetails(disk: PointManifest['disks'][number], { style }: View): str
   const volumes = archive?.volumes.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`);
   const card = [
     ['source', printable(disk.source ?? '') || undefined],
+    ['format', printable(disk.format ?? '') || undefined],
     ['bitmap', printable(disk.bitmap ?? '') || undefined],
     ['reason', disk.reason ? printable(disk.reason.text) : undefined],
     ['archive', archive?.archiveId],

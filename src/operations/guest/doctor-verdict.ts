@@ -11,22 +11,18 @@ export interface Verdict {
 }
 
 /**
- * A verdict from findings, by two agreements with whoever makes them: `problem` is in the way of every backup, and
- * the ids `bitmap` (of a disk: can keep one, or has one to read) and `guest-agent` are `ok` when they work.
+ * A verdict from findings, by three agreements with whoever makes them: `problem` is in the way of every backup; `disk`
+ * is `ok` for one that can keep a bitmap (or offers one to read) and a `warning` for one that is read whole each time;
+ * `guest-agent` is `ok` when it answers, and `info` where nobody can tell.
  */
 export function judge(findings: readonly Finding[]): Verdict {
-  const problems = findings.filter(({ status }) => status === 'problem');
-  const full = problems.length === 0;
-  const bitmaps = findings.filter(({ id }) => id === 'bitmap');
-  const incremental = full && bitmaps.some(({ status }) => status === 'ok');
+  const problems = findings.filter(({ status }) => status === 'problem').length;
+  const full = problems === 0;
+  const disks = findings.filter(({ id }) => id === 'disk');
   const agent = findings.find(({ id }) => id === 'guest-agent');
-  const quiesce = agent === undefined ? null : agent.status === 'ok';
-  return {
-    full,
-    incremental,
-    quiesce,
-    text: full ? possible(bitmaps, quiesce) : impossible(problems.length),
-  };
+  const quiesce = agent === undefined || agent.status === 'info' ? null : agent.status === 'ok';
+  const incremental = full && disks.some(({ status }) => status === 'ok');
+  return { full, incremental, quiesce, text: full ? possible(disks, quiesce) : impossible(problems) };
 }
 
 function impossible(problems: number): string {
@@ -34,17 +30,16 @@ function impossible(problems: number): string {
   return `cannot be backed up as it is: ${what} in the way`;
 }
 
-function possible(bitmaps: readonly Finding[], quiesce: boolean | null): string {
-  const parts = [`can be backed up${incrementalPart(bitmaps)}`];
+function possible(disks: readonly Finding[], quiesce: boolean | null): string {
+  const parts = [`can be backed up, ${incrementalPart(disks)}`];
   if (quiesce !== null) parts.push(quiesce ? '--quiesce works' : 'without --quiesce');
   return parts.join('; ');
 }
 
-function incrementalPart(bitmaps: readonly Finding[]): string {
-  const whole = bitmaps.filter(({ status }) => status !== 'ok');
-  if (whole.length === bitmaps.length) return ', but never incrementally';
-  const named = whole.flatMap(({ disk }) => disk ?? []);
-  return named.length === 0
-    ? ', incrementally as well'
-    : `, incrementally as well, except for ${named.join(', ')}`;
+function incrementalPart(disks: readonly Finding[]): string {
+  if (!disks.some(({ status }) => status === 'ok')) return 'but never incrementally';
+  const whole = disks.filter(({ status }) => status === 'warning').map(({ disk }) => disk ?? 'one');
+  return whole.length === 0
+    ? 'incrementally as well'
+    : `incrementally as well, except for ${whole.join(', ')}`;
 }

@@ -1,3 +1,4 @@
+import { type ErrorCode, errorLine, NbdeltaError } from '../../errors.js';
 import type { DiskSelection, Finding, FrontEnd, Guest } from '../../hypervisor/front-end.js';
 import type { FrontEndOptions } from '../../hypervisor/front-end-options.js';
 import { openFrontEnd } from '../../hypervisor/open-front-end.js';
@@ -22,7 +23,7 @@ export interface DoctorOptions extends FrontEndOptions, DiskSelection {
 export interface Diagnosis {
   /** As given, without credentials. */
   readonly source: readonly string[];
-  /** `null` for an NBD export: it does not say of which guest it is. */
+  /** `null` for an NBD export, which does not say of which guest it is, and for a guest that cannot be described. */
   readonly guest: Pick<Guest, 'name' | 'id' | 'state' | 'versions'> | null;
   readonly findings: readonly Finding[];
   readonly verdict: Verdict;
@@ -55,21 +56,44 @@ async function diagnoseGuest(
 ): Promise<Diagnosis> {
   await using frontEnd = await openFrontEnd(sources, options);
   // First: a guest that is not there is an error, not a finding.
-  const guest = await frontEnd.inspect(options);
+  const { guest, problem } = await inspect(frontEnd, options);
   const source = sources.map(({ source: { text } }) => text);
-  const findings = await collect(examineGuest(frontEnd, guest, source, options));
-  const { name, id, state, versions } = guest;
-  return { source, guest: { name, id, state, versions }, findings, verdict: judge(findings) };
+  const id = guest?.id ?? null;
+  const findings = await collect(examineGuest(frontEnd, id, source, options));
+  // Mostly told more closely by then: which disk it was, and what to do.
+  if (problem !== undefined && !findings.some(({ status }) => status === 'problem')) findings.push(problem);
+  return { source, guest: guest && describe(guest), findings, verdict: judge(findings) };
+}
+
+/** What is wrong with the guest itself is for the findings; what keeps the doctor out is an error. */
+const GUESTS_OWN: readonly ErrorCode[] = ['HYPERVISOR_FAILED', 'GUEST_STATE', 'IMAGE_IN_USE'];
+
+async function inspect(
+  frontEnd: FrontEnd,
+  options: DoctorOptions,
+): Promise<{ readonly guest: Guest | null; readonly problem?: Finding }> {
+  try {
+    return { guest: await frontEnd.inspect(options) };
+  } catch (error) {
+    if (!(error instanceof NbdeltaError) || !GUESTS_OWN.includes(error.code)) throw error;
+    const fix = error.hint ?? 'see the message';
+    return { guest: null, problem: { id: 'guest', status: 'problem', text: errorLine(error), fix } };
+  }
+}
+
+function describe({ name, id, state, versions }: Guest): Diagnosis['guest'] {
+  return { name, id, state, versions };
 }
 
 async function* examineGuest(
   frontEnd: FrontEnd,
-  guest: Guest,
+  id: string | null,
   sources: readonly string[],
   options: DoctorOptions,
 ): AsyncGenerator<Finding, void, undefined> {
-  yield* examineTools(frontEnd.kind, options.connect);
-  yield* examineState(new StateFolder(options.stateDir), guest, sources);
+  const { kind } = frontEnd;
+  yield* examineTools(kind, options.connect);
+  yield* examineState(new StateFolder(options.stateDir), { kind, id }, sources);
   yield* frontEnd.examine(options);
 }
 

@@ -13,7 +13,7 @@ export function examineExport(seen: ExportDescription, address: NbdAddress): rea
     limitsFinding(seen),
     tlsFinding(seen, address),
     allocationFinding(seen),
-    bitmapFinding(seen),
+    diskFinding(seen),
     jobFinding(seen),
   ];
   return seen.export === '' ? findings : findings.map(finding => ({ ...finding, disk: seen.export }));
@@ -75,8 +75,8 @@ function allocationFinding({ contexts }: ExportDescription): Finding {
   return { id, status: 'info', text: 'base:allocation is not offered: every byte is read' };
 }
 
-function bitmapFinding({ contexts }: ExportDescription): Finding {
-  const id = 'bitmap';
+function diskFinding({ contexts }: ExportDescription): Finding {
+  const id = 'disk';
   const names = contexts
     .filter(name => name.startsWith(BITMAP_PREFIX))
     .map(name => name.slice(BITMAP_PREFIX.length));
