@@ -99,8 +99,12 @@ export interface GuestFile {
 
 /** What a doctor says of one thing. */
 export interface Finding {
-  /** Stable: `libvirt-version`, `bitmap`, `scratch-space` … */
+  /**
+   * Stable: `libvirt-version`, `bitmap`, `scratch-space` … Two of them decide the verdict: `disk` is `ok` for one that
+   * can keep a bitmap and a `warning` for one that cannot; `guest-agent` is `ok` when it answers.
+   */
   readonly id: string;
+  /** `problem`: no backup goes as long as it is there. */
   readonly status: 'ok' | 'info' | 'warning' | 'problem';
   /** What was seen. */
   readonly text: string;

@@ -16,6 +16,7 @@ import type { SessionRecord } from '../session-record.js';
 import { beginJob } from './begin-job.js';
 import { deleteCheckpoint } from './delete-checkpoint.js';
 import { endJob } from './end-job.js';
+import { examineDomain } from './examine-domain.js';
 import { describeGuest } from './guest-description.js';
 import { readGuestFiles } from './guest-files.js';
 import { LibvirtConnection } from './libvirt-connection.js';
@@ -102,8 +103,8 @@ export class LibvirtFrontEnd implements FrontEnd {
     return await readGuestFiles(await this.#open(), record);
   }
 
-  examine(_selection: DiskSelection): AsyncIterable<Finding> {
-    throw new HypervisorError('HYPERVISOR_FAILED', 'not built yet');
+  async *examine(selection: DiskSelection): AsyncGenerator<Finding> {
+    yield* examineDomain(await this.#open(), this.#domain, selection);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

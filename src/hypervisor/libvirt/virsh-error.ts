@@ -22,7 +22,7 @@ const RULES: readonly Rule[] = [
     hint: DENIED_HINT,
   },
   {
-    pattern: /operation .* forbidden/i,
+    pattern: /operation (.* )?forbidden/i,
     code: 'HYPERVISOR_DENIED',
     hint: DENIED_HINT,
   },
