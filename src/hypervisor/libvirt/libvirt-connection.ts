@@ -1,3 +1,4 @@
+import { HypervisorError } from '../../errors.js';
 import type { FrontEndOptions } from '../front-end-options.js';
 import type { Host } from '../host/host.js';
 import { LocalHost } from '../host/local-host.js';
@@ -50,7 +51,11 @@ export class LibvirtConnection {
 
   /** @throws HypervisorError GUEST_UNKNOWN. */
   async domain(domain: string): Promise<Domain> {
-    return parseDomain(await this.virsh.domain(domain, 'dumpxml'));
+    try {
+      return parseDomain(await this.virsh.domain(domain, 'dumpxml'));
+    } catch (cause) {
+      throw isUnknown(cause) ? unknownGuest(domain, cause) : cause;
+    }
   }
 
   async state(uuid: string): Promise<DomainState> {
@@ -81,4 +86,16 @@ export class LibvirtConnection {
     const options = { name: true, topological: true } as const;
     return parseNames(await this.virsh.domain(uuid, 'checkpoint-list', { options }));
   }
+}
+
+function isUnknown(error: unknown): boolean {
+  return error instanceof HypervisorError && error.code === 'GUEST_UNKNOWN';
+}
+
+function unknownGuest(domain: string, cause: unknown): HypervisorError {
+  return new HypervisorError('GUEST_UNKNOWN', `libvirt has no domain ${JSON.stringify(domain)}`, {
+    cause,
+    hint: 'see `virsh list --all`, and --connect for another libvirt',
+    fields: { domain },
+  });
 }

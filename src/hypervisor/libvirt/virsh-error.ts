@@ -38,14 +38,14 @@ const RULES: readonly Rule[] = [
     code: 'AGENT_FAILED',
     hint: 'is qemu-guest-agent installed and running in the guest, with its channel in the domain?',
   },
-  // Without a second line it was not found; with one, that says why.
   {
-    pattern: /domain not found|failed to get domain '[^;]*$/i,
+    pattern: /domain not found|failed to get domain/i,
     code: 'GUEST_UNKNOWN',
     hint: 'see `virsh list --all`',
   },
   {
-    pattern: /unknown command|incremental backup is not supported|not supported by the connection driver/i,
+    pattern:
+      /unknown command|doesn't support option|incremental backup is not supported|not supported by the connection driver/i,
     code: 'HYPERVISOR_TOO_OLD',
     hint: 'libvirt 7.0 or newer with QEMU 6.0 or newer is needed',
   },
@@ -71,7 +71,9 @@ export function virshWords(stderr: string): string {
 /** The error for what virsh said when `command` failed. */
 export function virshError(command: string, stderr: string, code: number): HypervisorError {
   const words = virshWords(stderr);
-  const rule = RULES.find(({ pattern }) => pattern.test(words));
+  // A domain may be called anything; what is quoted says nothing of what went wrong.
+  const unquoted = words.replace(/'[^']*'/g, "''");
+  const rule = RULES.find(({ pattern }) => pattern.test(unquoted));
   return new HypervisorError(
     rule?.code ?? 'HYPERVISOR_FAILED',
     words === '' ? `virsh ${command} failed: exit code ${code}` : `virsh ${command}: ${words}`,

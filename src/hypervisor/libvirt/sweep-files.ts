@@ -1,0 +1,109 @@
+import { join } from 'node:path';
+import { errorLine, HypervisorError } from '../../errors.js';
+import type { Action } from '../front-end.js';
+import type { Host } from '../host/host.js';
+import { LocalHost } from '../host/local-host.js';
+import { defaultSocketBase, socketPath } from '../host/socket-folder.js';
+import { findRunName } from '../run-name.js';
+import type { LibvirtConnection } from './libvirt-connection.js';
+import { DEFAULT_SCRATCH } from './scratch.js';
+import { parseNames } from './virsh-output.js';
+
+const MAX_SOCKET_TABLE = 16 << 20;
+
+/** Something on the host's disk that is called like a run. */
+interface Leftover {
+  readonly run: string;
+  readonly path: string;
+}
+
+/**
+ * Removes scratch files and socket folders of dead runs. The same owner may have jobs at other domains of this host
+ * (a vendor's sessions): what a running job uses, or a server listens at, is not dead, whoever says so.
+ */
+export async function sweepFiles(
+  connection: LibvirtConnection,
+  isDead: (run: string) => boolean,
+): Promise<readonly Action[]> {
+  try {
+    const { host, options } = connection;
+    const base = options.socketDir ?? (await defaultSocketBase(host));
+    const scratch = await leftovers(host, options.scratch ?? DEFAULT_SCRATCH, isDead);
+    const folders = await leftovers(host, base, isDead);
+    if (scratch.length + folders.length === 0) return [];
+    const busy = await busyRuns(connection);
+    const listening = await listeningSockets(host);
+    const files = scratch.filter(({ run }) => !busy.has(run));
+    const unused = folders.filter(({ run, path }) => !busy.has(run) && !listening.has(socketPath(path)));
+    return [...(await removeFiles(host, files)), ...(await removeFolders(host, unused))];
+  } catch (error) {
+    // The folders may be another user's; the guest itself is in order.
+    if (!(error instanceof HypervisorError)) throw error;
+    return [{ what: 'left', name: 'files', text: `files of dead runs may be left: ${errorLine(error)}` }];
+  }
+}
+
+async function leftovers(
+  host: Host,
+  folder: string,
+  isDead: (run: string) => boolean,
+): Promise<readonly Leftover[]> {
+  const names = await host.listFolder(folder);
+  return names.flatMap(name => {
+    const run = findRunName(name)?.text;
+    return run !== undefined && isDead(run) ? [{ run, path: join(folder, name) }] : [];
+  });
+}
+
+/** Runs whose jobs are active at any domain of this libvirt. */
+async function busyRuns(connection: LibvirtConnection): Promise<ReadonlySet<string>> {
+  const runs = new Set<string>();
+  for (const uuid of parseNames(await connection.virsh.run('list', { options: { uuid: true } }))) {
+    try {
+      const backup = await connection.backup(uuid.trim());
+      for (const run of backup?.runs ?? []) runs.add(run);
+    } catch (error) {
+      // Shut down and undefined since the list was made.
+      if (!(error instanceof HypervisorError) || error.code !== 'GUEST_UNKNOWN') throw error;
+    }
+  }
+  return runs;
+}
+
+/** Paths of the host's unix sockets; none where the system has no such list. */
+async function listeningSockets(host: Host): Promise<ReadonlySet<string>> {
+  const table = await host.readFile('/proc/net/unix', MAX_SOCKET_TABLE);
+  const lines = Buffer.from(table ?? [])
+    .toString('utf8')
+    .split('\n');
+  return new Set(lines.flatMap(line => /\s(\/.*)$/.exec(line)?.[1] ?? []));
+}
+
+async function removeFiles(host: Host, files: readonly Leftover[]): Promise<readonly Action[]> {
+  const actions: Action[] = [];
+  for (const { path } of files) {
+    if (await host.removeFile(path)) {
+      actions.push({
+        what: 'file-removed',
+        name: path,
+        text: `scratch file ${path} of a dead run was removed`,
+      });
+    }
+  }
+  return actions;
+}
+
+async function removeFolders(host: Host, folders: readonly Leftover[]): Promise<readonly Action[]> {
+  const local = new LocalHost();
+  const actions: Action[] = [];
+  for (const { run, path } of folders) {
+    if (!host.isLocal) {
+      const forwarded = join(await defaultSocketBase(local), run);
+      await host.unforward(forwarded);
+      await local.removeFolder(forwarded);
+    }
+    await host.removeFolder(path);
+    actions.push({ what: 'file-removed', name: path, text: `folder ${path} of a dead run was removed` });
+  }
+  return actions;
+}
