@@ -65,7 +65,8 @@ function adaptCharacterDevice(device: Element, { before, name }: DeviceChange, n
   if (source !== undefined && path !== undefined && (kind === 'unix' || kind === 'file')) {
     const adapted = renamedPath(path, before, name);
     source.setAttribute('path', adapted);
-    notice(`${device.tagName} ${path} is ${adapted} now`);
+    // The first console is the first serial port once more.
+    if (device.tagName !== 'console') notice(`${device.tagName} ${path} is ${adapted} now`);
   }
   const log = descend(device, 'log');
   const file = attribute(log, 'file');

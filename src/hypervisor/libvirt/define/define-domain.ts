@@ -6,13 +6,13 @@ const DOMAIN_NAME = /^[^/\p{Cc}]{1,200}$/u;
 
 /**
  * Whether a domain can be defined under that name: libvirt answers, and has none that is called so.
- * @throws UsageError for what cannot be a name; HypervisorError JOB_CONFLICT when there is one already.
+ * @throws UsageError for what cannot be a name; HypervisorError TARGET_EXISTS when there is one already.
  */
 export async function checkNameIsFree(connect: string | undefined, name: string): Promise<void> {
   if (!DOMAIN_NAME.test(name)) throw new UsageError(`${JSON.stringify(name)} cannot be a domain's name`);
   const names = (await new Virsh(connect).run('list', { options: { all: true, name: true } })).split('\n');
   if (!names.some(line => line === name)) return;
-  throw new HypervisorError('JOB_CONFLICT', `libvirt has a domain called ${name} already`, {
+  throw new HypervisorError('TARGET_EXISTS', `libvirt has a domain called ${name} already`, {
     hint: 'choose another name for --define',
     fields: { domain: name },
   });
