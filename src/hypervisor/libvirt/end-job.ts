@@ -78,9 +78,22 @@ class EndingJob {
   /** A run that died while it began may have frozen the guest. */
   async #thaw(uuid: string): Promise<void> {
     if (this.#record.state !== 'planned' || !this.#details.quiesce) return;
-    const thawed = await thawGuest(this.#connection.virsh, uuid);
-    if (thawed === 0) return;
     const { name } = this.#record.guest;
+    let thawed: number;
+    try {
+      thawed = await thawGuest(this.#connection.virsh, uuid);
+    } catch (error) {
+      // Without an agent nothing can have been frozen, and nobody can thaw: the rest must be ended all the same.
+      if (!(error instanceof HypervisorError) || error.code !== 'AGENT_FAILED') throw error;
+      const hint = `if they are: virsh domfsthaw ${name}`;
+      this.#did(
+        'left',
+        name,
+        `whether file systems of ${name} are frozen cannot be asked (${error.message}); ${hint}`,
+      );
+      return;
+    }
+    if (thawed === 0) return;
     this.#did('guest-thawed', name, `${thawed} file systems of ${name} were frozen and have been thawed`);
   }
 
