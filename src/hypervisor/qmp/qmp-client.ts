@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { lstat } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import type { z } from 'zod';
@@ -10,7 +11,7 @@ import {
   type QmpEvent,
   type QmpMessage,
 } from './qmp-codec.js';
-import { QemuGoneError, QmpCommandError } from './qmp-error.js';
+import { QemuGoneError, QmpCommandError, QmpLostError } from './qmp-error.js';
 
 /** A monitor serves one client: another one waits for its greeting, and a short-lived one will be gone in this time. */
 const GREETING_TIMEOUT_MS = 10_000;
@@ -33,15 +34,17 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-/** One connection to a QMP monitor. Commands are answered by id; a stream out of step ends it for all of them. */
+/** One connection to a QMP monitor. Commands are answered by id; what is not QMP ends it for all of them. */
 export class QmpClient implements AsyncDisposable {
   readonly path: string;
   readonly #socket: Socket;
   readonly #commandTimeoutMs: number;
   readonly #lines = new LineSplitter(MAX_LINE);
-  readonly #waiters = new Map<number, Waiter>();
+  readonly #waiters = new Map<string, Waiter>();
   readonly #listeners = new Set<(event: QmpEvent) => void>();
   readonly #closing = new AbortController();
+  /** QEMU gives the answers that a client before us did not wait for to us: ours must not be mistaken for them. */
+  readonly #idPrefix = randomBytes(8).toString('hex');
   #nextId = 1;
   #greeted: (version: string) => void = () => undefined;
   #version = '';
@@ -51,8 +54,8 @@ export class QmpClient implements AsyncDisposable {
     this.#socket = socket;
     this.#commandTimeoutMs = options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS;
     socket.on('data', bytes => this.#receive(bytes));
-    socket.on('error', cause => this.#end(lost(path, cause)));
-    socket.on('close', () => this.#end(lost(path)));
+    socket.on('error', cause => this.#end(new QmpLostError(path, cause)));
+    socket.on('close', () => this.#end(new QmpLostError(path)));
   }
 
   /**
@@ -70,7 +73,7 @@ export class QmpClient implements AsyncDisposable {
       await client.execute('qmp_capabilities');
       return client;
     } catch (error) {
-      client.#end(lost(path));
+      client.#end(new QmpLostError(path));
       throw error;
     } finally {
       options.signal?.removeEventListener('abort', abort);
@@ -105,7 +108,7 @@ export class QmpClient implements AsyncDisposable {
   /** @throws QmpCommandError what QEMU answered; HypervisorError HYPERVISOR_UNREACHABLE when it did not. */
   async execute(command: string, args: QmpArguments = {}): Promise<unknown> {
     if (this.closed.aborted) throw this.closed.reason;
-    const id = this.#nextId++;
+    const id = `${this.#idPrefix}-${this.#nextId++}`;
     const timeoutMs = this.#commandTimeoutMs;
     // Its answer may come at any time later: the connection is of no use any more.
     const timer = setTimeout(() => this.#end(unanswered(this.path, command, timeoutMs)), timeoutMs);
@@ -186,10 +189,7 @@ export class QmpClient implements AsyncDisposable {
 
   #answer(reply: Extract<QmpMessage, { readonly kind: 'return' | 'error' }>): void {
     const waiter = reply.id === undefined ? undefined : this.#waiters.get(reply.id);
-    if (reply.id === undefined || waiter === undefined) {
-      this.#end(notQmp(this.path, new Error(`an answer to nothing that was asked (id ${reply.id})`)));
-      return;
-    }
+    if (reply.id === undefined || waiter === undefined) return;
     this.#waiters.delete(reply.id);
     if (reply.kind === 'return') waiter.resolve(reply.value);
     else waiter.reject(new QmpCommandError(waiter.command, reply.errorClass, reply.text));
@@ -206,7 +206,7 @@ export class QmpClient implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise(resolve => this.#socket.once('close', resolve));
     if (this.#socket.closed) return;
-    this.#end(lost(this.path));
+    this.#end(new QmpLostError(this.path));
     await closed;
   }
 }
@@ -281,12 +281,5 @@ function notQmp(path: string, cause: unknown): HypervisorError {
   return new HypervisorError('HYPERVISOR_UNREACHABLE', `${path} does not speak QMP; ${errorLine(cause)}`, {
     cause,
     hint: SOCKET_HINT,
-  });
-}
-
-function lost(path: string, cause?: unknown): HypervisorError {
-  return new HypervisorError('HYPERVISOR_UNREACHABLE', `the connection to the QMP socket ${path} ended`, {
-    cause,
-    hint: 'QEMU may have ended',
   });
 }

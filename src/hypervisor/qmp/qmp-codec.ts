@@ -14,11 +14,15 @@ export interface QmpEvent {
 /** One line from QEMU: docs/interop/qmp-spec. */
 export type QmpMessage =
   | { readonly kind: 'greeting'; readonly version: string }
-  | { readonly kind: 'return'; readonly id: number; readonly value: unknown }
+  | {
+      readonly kind: 'return';
+      /** Of the command; `undefined`: it had none that is ours. */
+      readonly id: string | undefined;
+      readonly value: unknown;
+    }
   | {
       readonly kind: 'error';
-      /** `undefined`: QEMU could not even read the command. */
-      readonly id: number | undefined;
+      readonly id: string | undefined;
       readonly errorClass: string;
       readonly text: string;
     }
@@ -29,12 +33,14 @@ export class NotQmpError extends Error {}
 
 const version = z.object({ qemu: z.object({ major: z.int(), minor: z.int(), micro: z.int() }) });
 const greeting = z.object({ QMP: z.object({ version }) });
+/** Others give their commands ids of any kind, or none. */
+const id = z.string().optional().catch(undefined);
 const event = z.object({ event: z.string(), data: z.record(z.string(), z.unknown()).optional() });
 const failure = z.object({
   error: z.object({ class: z.string(), desc: z.string() }),
-  id: z.int().optional(),
+  id,
 });
-const success = z.object({ return: z.unknown(), id: z.int() }).refine(reply => 'return' in reply);
+const success = z.object({ return: z.unknown(), id }).refine(reply => 'return' in reply);
 
 /** `{"QMP": {"version": {"qemu": …}}}` and `query-version` say it in the same way. */
 export function formatQemuVersion(seen: z.output<typeof version>): string {
@@ -52,15 +58,15 @@ export function decodeQmpMessage(line: string): QmpMessage {
   }
   const failed = failure.safeParse(value);
   if (failed.success) {
-    const { id, error } = failed.data;
-    return { kind: 'error', id, errorClass: error.class, text: error.desc };
+    const { error } = failed.data;
+    return { kind: 'error', id: failed.data.id, errorClass: error.class, text: error.desc };
   }
   const greeted = greeting.safeParse(value);
   if (greeted.success) return { kind: 'greeting', version: formatQemuVersion(greeted.data.QMP.version) };
   throw new NotQmpError(`seen: ${sample(line)}`);
 }
 
-export function encodeQmpCommand(id: number, command: string, args: QmpArguments): string {
+export function encodeQmpCommand(id: string, command: string, args: QmpArguments): string {
   return `${JSON.stringify({ execute: command, arguments: args, id })}\n`;
 }
 

@@ -19,6 +19,16 @@ export class QmpCommandError extends HypervisorError {
   }
 }
 
+/** The connection ended in the middle: because QEMU did, or the monitor was taken from us. */
+export class QmpLostError extends HypervisorError {
+  constructor(path: string, cause?: unknown) {
+    super('HYPERVISOR_UNREACHABLE', `the connection to the QMP socket ${path} ended`, {
+      cause,
+      hint: 'QEMU may have ended',
+    });
+  }
+}
+
 /** Nobody listens at the QMP socket: the QEMU that did is gone, with every job, node and export that it had. */
 export class QemuGoneError extends HypervisorError {
   constructor(message: string, cause?: unknown) {

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HypervisorError, UsageError } from '../../errors.js';
 import type {
   Action,
@@ -28,10 +29,14 @@ import { refuseUnsafeDisks } from './io-threads.js';
 import { checkJobHealth, jobLost } from './job-health.js';
 import { planJob } from './plan-job.js';
 import { QmpClient } from './qmp-client.js';
-import { QemuGoneError, QmpCommandError } from './qmp-error.js';
+import { QemuGoneError, QmpLostError } from './qmp-error.js';
 import { type RunPlaces, sweepRuns } from './sweep.js';
 import { removeBitmaps } from './tear-down.js';
 import { JobWatch } from './watch-job.js';
+
+/** How often a connection that ends while the job is ended is made again. */
+const END_ATTEMPTS = 5;
+const END_PAUSE_MS = 200;
 
 /**
  * Plain QEMU or qemu-storage-daemon, through a QMP unix socket. A monitor serves one client at a time: the front-end keeps
@@ -97,12 +102,14 @@ export class QmpFrontEnd implements FrontEnd {
   }
 
   async end(record: SessionRecord, outcome: 'commit' | 'abort'): Promise<readonly Action[]> {
-    try {
-      return await this.#endOnce(record, outcome);
-    } catch (error) {
-      // QEMU, or our connection, may have ended in the middle: what was done by then is found done.
-      if (error instanceof QmpCommandError || this.#client !== undefined) throw error;
-      return await this.#endOnce(record, outcome);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#endOnce(record, outcome);
+      } catch (error) {
+        // A QEMU that dies still takes connections, and cuts them. What was done by then is found done.
+        if (!(error instanceof QmpLostError) || attempt === END_ATTEMPTS) throw error;
+        await sleep(END_PAUSE_MS);
+      }
     }
   }
 
