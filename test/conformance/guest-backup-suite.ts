@@ -220,6 +220,74 @@ export function describeGuestBackups(name: string, start: () => Promise<GuestHar
       await expectTidy(committed);
     });
 
+    it('refuses while somebody else is at it, and leaves him alone', async () => {
+      await work(1);
+      {
+        await using _other = await guest.occupy();
+        const before = await guest.leftovers();
+        expect(await codeOf(backupGuest(options()))).toBe(guest.occupied);
+        expect(await guest.leftovers()).toEqual(before);
+      }
+      committed.push(await backUp());
+      await expectTidy(committed);
+    });
+
+    it('gives a disk that was resized a full of its own, and the others what changed', async () => {
+      await work(1);
+      const [grown, ...others] = guest.disks as [string, ...string[]];
+      const size = models[grown]!.length + 65_536 * 5;
+      await guest.grow(grown, size);
+      models[grown] = Buffer.concat([models[grown]!, Buffer.alloc(65_536 * 5)]);
+      const point = await backUp();
+      committed.push(point);
+      expect(point.level).toBe('incremental');
+      const reasons = point.disks.map(({ name, level, reason }) => [name, level, reason?.code]);
+      expect(reasons).toEqual([
+        [grown, 'full', 'disk-resized'],
+        ...others.map(name => [name, 'incremental', undefined]),
+      ]);
+      await expectTidy(committed);
+    });
+
+    it('takes a full with the reason after a crash broke the bitmaps, and goes on from there', async () => {
+      await work(1);
+      await guest.crash();
+      await work(1);
+      const point = await backUp();
+      committed.push(point);
+      expect(point.level).toBe('full');
+      expect(point.reason?.code).toMatch(/^(bitmap-inconsistent|bitmap-missing|checkpoint-missing)$/);
+      await work(1);
+      const next = await backUp();
+      committed.push(next);
+      expect(next.disks.map(({ level }) => level)).toEqual(guest.disks.map(() => 'incremental'));
+      await expectTidy(committed);
+    });
+
+    it('commits nothing when all crashes in mid-read, and the next one is right', async () => {
+      await work(2);
+      const before = await fileDigests(folder.file('repo'));
+      let crashed: Promise<void> | undefined;
+      const failed = backupGuest({
+        ...options(),
+        retries: 0,
+        connections: 1,
+        level: 'full',
+        onProgress: ({ phase }) => {
+          if (phase === 'data') crashed ??= guest.crash();
+        },
+      });
+      expect(await codeOf(failed)).toMatch(/^(JOB_LOST|HYPERVISOR_UNREACHABLE|GUEST_STATE|NBD_.*)$/);
+      await crashed;
+      const after = await fileDigests(folder.file('repo'));
+      expect(Object.keys(after).filter(path => path.endsWith('manifest.json'))).toEqual(
+        Object.keys(before).filter(path => path.endsWith('manifest.json')),
+      );
+      await work(1);
+      committed.push(await backUp());
+      await expectTidy(committed);
+    });
+
     it('restores every point as it was', async () => {
       await expectAllPoints();
     });

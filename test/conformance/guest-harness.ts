@@ -16,4 +16,12 @@ export interface GuestHarness extends AsyncDisposable {
   checkpoints(): Promise<Readonly<Record<string, readonly string[]>>>;
   /** Ends the running backup job as somebody else would, in mid-read. */
   cancelJob(): Promise<void>;
+  /** Kills what has the images open for writing (SIGKILL), as a crash would, and starts it again: bitmaps are lost. */
+  crash(): Promise<void>;
+  /** Grows a disk to `size` bytes. */
+  grow(disk: string, size: number): Promise<void>;
+  /** Begins a job (or takes the image) as somebody else; backups must refuse, and leave it alone. */
+  occupy(): Promise<AsyncDisposable>;
+  /** Code of the error while it is occupied. */
+  readonly occupied: 'JOB_CONFLICT' | 'IMAGE_IN_USE';
 }

@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { runOk } from '../support/processes.js';
+import { outputMatches, type RunningProcess, runOk, startProcess } from '../support/processes.js';
 import { createQcow2 } from '../support/qcow2-image.js';
 import { tempFolder } from '../support/temp-folder.js';
 import type { GuestHarness } from './guest-harness.js';
@@ -34,8 +34,27 @@ export async function startImageGuest(): Promise<GuestHarness> {
     async cancelJob() {
       for (const pid of await servingPids(folder.path)) process.kill(pid, 'SIGKILL');
     },
+    async crash() {
+      for (const pid of await servingPids(folder.path)) process.kill(pid, 'SIGKILL');
+      for (const disk of DISKS) {
+        const writer = await openForWriting(image(disk));
+        await writer.kill();
+      }
+    },
+    async grow(disk, size) {
+      await runOk('qemu-img', ['resize', '-q', '-f', 'qcow2', image(disk), String(size)]);
+    },
+    occupied: 'IMAGE_IN_USE',
+    occupy: () => openForWriting(image(DISKS[0]!)),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
+}
+
+/** A guest that was started in the meantime, as far as the image can tell. */
+function openForWriting(image: string): Promise<RunningProcess> {
+  const node = `driver=qcow2,node-name=disk,file.driver=file,file.filename=${image}`;
+  const args = ['--blockdev', node, '--chardev', 'stdio,id=c', '--monitor', 'chardev=c'];
+  return startProcess('qemu-storage-daemon', args, { ready: outputMatches(/QMP/) });
 }
 
 interface ImageInfo {

@@ -14,7 +14,7 @@ export async function startQmpGuest(): Promise<GuestHarness> {
   const folder = await tempFolder();
   for (const disk of DISKS) await createQcow2(folder.file(`${disk}.qcow2`), SIZE);
   const images = DISKS.map(name => ({ name, image: folder.file(`${name}.qcow2`) }));
-  const qemu = await startQemuSystem({ disks: images });
+  let qemu = await startQemuSystem({ disks: images });
   const ask = async (command: string, options = {}) =>
     (await qemu.qmp.execute(command, options)) as readonly QmpObject[];
   const nodes = () => ask('query-named-block-nodes', { flat: true });
@@ -22,7 +22,9 @@ export async function startQmpGuest(): Promise<GuestHarness> {
   const [scratch, socketDir] = [folder.file('scratch'), folder.file('sockets')];
   await mkdir(scratch);
   return {
-    source: `qmp:${qemu.qmpSocket}`,
+    get source() {
+      return `qmp:${qemu.qmpSocket}`;
+    },
     options: { scratch, scratchReserve: 1 << 20, socketDir },
     disks: DISKS.map(diskNode),
     size: SIZE,
@@ -33,7 +35,7 @@ export async function startQmpGuest(): Promise<GuestHarness> {
       const exports = (await ask('query-block-exports')).map(entry => `export ${String(entry['id'])}`);
       const made = (await nodes())
         .map(node => String(node['node-name']))
-        .filter(node => !own.has(node))
+        .filter(node => !own.has(node) && !node.startsWith('#'))
         .map(node => `node ${node}`);
       return [...jobs, ...exports, ...made, ...(await filesIn(scratch)), ...(await filesIn(socketDir))];
     },
@@ -49,6 +51,28 @@ export async function startQmpGuest(): Promise<GuestHarness> {
     },
     async cancelJob() {
       for (const { id } of await ask('query-jobs')) await qemu.qmp.execute('job-cancel', { id });
+    },
+    async crash() {
+      // What QEMU still caches is lost with it, as with a guest that did not flush: that is not what is tested.
+      for (const disk of DISKS) await qemu.qemuIo('flush', disk);
+      await qemu.process.kill();
+      await qemu[Symbol.asyncDispose]();
+      qemu = await startQemuSystem({ disks: images });
+    },
+    async grow(disk, size) {
+      await qemu.qmp.execute('block_resize', { 'node-name': disk, size });
+    },
+    occupied: 'JOB_CONFLICT',
+    async occupy() {
+      const job = await qemu.beginPullBackup({ checkpoint: 'somebody-elses' });
+      return {
+        async [Symbol.asyncDispose]() {
+          await job.end();
+          for (const node of DISKS.map(diskNode)) {
+            await qemu.qmp.execute('block-dirty-bitmap-remove', { node, name: 'somebody-elses' });
+          }
+        },
+      };
     },
     async [Symbol.asyncDispose]() {
       await qemu[Symbol.asyncDispose]();
