@@ -2,7 +2,7 @@
 export type { ChangedExtent, ReadChangesOptions } from './changes/changed-extents.js';
 export * from './errors.js';
 export type { Extent, ExtentKind, ExtentList, Range } from './extents/extent-list.js';
-export type { Action, DiskSelection, QuiesceRequest, Reason } from './hypervisor/front-end.js';
+export type { Action, DiskSelection, Finding, QuiesceRequest, Reason } from './hypervisor/front-end.js';
 export type { FrontEndOptions } from './hypervisor/front-end-options.js';
 export type { NbdClient, WriteOptions } from './nbd/client/client.js';
 export type { ClientOptions } from './nbd/client/client-options.js';
@@ -13,6 +13,7 @@ export { type BackupResult, backup } from './operations/backup.js';
 export type { BackupDisk, BackupFile, BackupOptions, BackupStep } from './operations/backup-options.js';
 export { type ConnectOptions, connect, type ExportClient } from './operations/connect.js';
 export { type DefinedGuest, type DefineGuestOptions, defineGuest } from './operations/define-guest.js';
+export { type Diagnosis, type DoctorOptions, doctor, type Verdict } from './operations/guest/doctor.js';
 export { backupGuest } from './operations/guest/guest-backup.js';
 export type { GuestBackupOptions, GuestSource } from './operations/guest/guest-backup-options.js';
 export { type RecoverOptions, type RecoverResult, recover } from './operations/guest/recover.js';

@@ -15,7 +15,9 @@ export async function* examineState(
   guest: Pick<Guest, 'kind' | 'id'>,
   sources: readonly string[],
 ): AsyncGenerator<Finding, void, undefined> {
-  yield await examineFolder(state.path);
+  const folder = await examineFolder(state.path);
+  yield folder;
+  if (folder.status === 'problem') return;
   const { entries, unreadable } = await state.list();
   const fix = `nbdelta recover ${sources.join(' ')}`;
   for (const entry of entries.filter(({ record }) => concernsGuest(record, guest, sources))) {
