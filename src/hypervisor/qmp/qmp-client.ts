@@ -68,6 +68,7 @@ export class QmpClient implements AsyncDisposable {
     const client = new QmpClient(path, await openSocket(path), options);
     const abort = () => client.#end(new AbortedError(`QMP ${path}`, options.signal?.reason));
     options.signal?.addEventListener('abort', abort, { once: true });
+    if (options.signal?.aborted) abort();
     try {
       client.#version = await client.#greeting(options.greetingTimeoutMs ?? GREETING_TIMEOUT_MS);
       await client.execute('qmp_capabilities');
