@@ -142,7 +142,7 @@ describe('doctor of a libvirt domain', () => {
   });
 
   it('is unfit when the scratch folder cannot keep its reserve', async () => {
-    const { code, findings } = await diagnose({}, ['--scratch-reserve', '100T']);
+    const { code, findings } = await diagnose({}, ['--scratch-reserve', '100000G']);
     expect(code).toBe(62);
     expect(findings).toContainEqual(expect.objectContaining({ id: 'scratch-space', status: 'problem' }));
   });
