@@ -63,7 +63,7 @@ function sessionFinding(entry: JournalEntry, fix: string): Finding {
   const text = `session ${record.run} lasts until ${expires}; no second job can begin before it ends`;
   return {
     id: 'run-alive',
-    status: 'warning',
+    status: 'problem',
     text,
     fix: `nbdelta session end ${record.run} --commit or --abort`,
   };
@@ -72,7 +72,7 @@ function sessionFinding(entry: JournalEntry, fix: string): Finding {
 async function backupFinding({ record, process }: JournalEntry, fix: string): Promise<Finding> {
   if (process !== null && !(await isCertainlyGone(process, procProbe))) {
     const text = `backup ${record.run} is running: process ${process.pid} on ${process.host}`;
-    return { id: 'run-alive', status: 'warning', text, fix: 'wait for its end' };
+    return { id: 'run-alive', status: 'problem', text, fix: 'wait for its end' };
   }
   const text = `backup ${record.run} died; the next backup to its repository puts it right`;
   return { id: 'run-left', status: 'warning', text, fix };

@@ -6,24 +6,32 @@ import { qemuUser } from '../qemu-user.js';
 import { forecastScratch, inspectScratch, type Scratch } from '../scratch.js';
 import type { DomainView } from './domain-view.js';
 import { qemuAccessor } from './qemu-accessor.js';
+import { QEMU_CONF, readOwnershipDynamic } from './qemu-conf.js';
 
-/** The place for scratch files: room for the worst case, whose file system it is, and whether QEMU gets there. */
+/** The place for scratch files: room for the worst case, whose file system it is, and whether QEMU can open them. */
 export async function* examineScratch(view: DomainView): AsyncGenerator<Finding> {
-  const { connection, disks, sizes, domain } = view;
+  const { connection, disks, sizes } = view;
   const scratch = await inspectScratch(connection, disks.length);
   yield judgeRoom(scratch, [...sizes.values()]);
   if (scratch.isDevice) return;
-  const user = await qemuUser(connection, domain);
-  if (user !== undefined) {
-    const accessor = await qemuAccessor(connection.host, user);
-    const barrier = await findBarrier(
-      connection.host,
-      accessor,
-      await walkPath(connection.host, scratch.place),
-    );
-    if (barrier !== undefined) yield { ...closed(barrier.path, accessor.name), id: 'scratch-access' };
-  }
+  yield* examineAccess(view, scratch.place);
   yield* await examineFileSystem(view, scratch.place);
+}
+
+/** libvirt makes the files and gives them to QEMU's user, who must get to them. */
+async function* examineAccess({ connection, domain }: DomainView, place: string): AsyncGenerator<Finding> {
+  const { host } = connection;
+  const user = await qemuUser(connection, domain);
+  if (user === undefined || user.uid === 0) return;
+  const accessor = await qemuAccessor(host, user);
+  const barrier = await findBarrier(host, accessor, await walkPath(host, place));
+  if (barrier !== undefined) yield { ...closed(barrier.path, accessor.name), id: 'scratch-access' };
+  if ((await readOwnershipDynamic(host)) !== false) return;
+  yield {
+    ...{ id: 'scratch-owner', status: 'problem' },
+    text: `dynamic_ownership = 0: scratch files would be root's, and QEMU, which runs as ${accessor.name}, cannot open them`,
+    fix: `set dynamic_ownership = 1 in ${QEMU_CONF} and restart libvirt's daemon`,
+  };
 }
 
 /** @param sizes of all disks: at worst the guest overwrites every block of them while the job runs. */

@@ -3,9 +3,8 @@ import { errorLine, HypervisorError } from '../../../errors.js';
 import type { Finding } from '../../front-end.js';
 import type { Host } from '../../host/host.js';
 import type { DomainView } from './domain-view.js';
-import { parseBackupTls } from './qemu-conf.js';
+import { parseBackupTls, QEMU_CONF, readQemuConf } from './qemu-conf.js';
 
-const QEMU_CONF = '/etc/libvirt/qemu.conf';
 const MAX_FILE_BYTES = 1 << 20;
 const SOON_MS = 14 * 24 * 3600 * 1000;
 
@@ -20,7 +19,7 @@ export async function* examineTls({ connection }: DomainView): AsyncGenerator<Fi
 async function examineServer(host: Host): Promise<Finding> {
   const id = 'tls';
   try {
-    const { folder, isVerified } = parseBackupTls((await readText(host, QEMU_CONF)) ?? '');
+    const { folder, isVerified } = parseBackupTls(await readQemuConf(host));
     const fix = `put ca-cert.pem, server-cert.pem and server-key.pem there; the folder is backup_tls_x509_cert_dir in ${QEMU_CONF}`;
     for (const name of ['ca-cert.pem', 'server-key.pem']) {
       if (await host.exists(`${folder}/${name}`)) continue;

@@ -52,13 +52,18 @@ describe('the state folder, for the doctor', () => {
   });
 
   it.each([
-    ['a backup that died', { process: null }, 'run-left'],
-    ['an abandoned session', { purpose: 'session', expires: '2020-01-01T00:00:00.000Z' }, 'run-left'],
-    ['a session', { purpose: 'session', expires: '2999-01-01T00:00:00.000Z' }, 'run-alive'],
-  ] as const)('remembers %s of this guest', async (_name, change, id) => {
+    ['a backup that died', { process: null }, 'run-left', 'warning'],
+    [
+      'an abandoned session',
+      { purpose: 'session', expires: '2020-01-01T00:00:00.000Z' },
+      'run-left',
+      'warning',
+    ],
+    ['a session', { purpose: 'session', expires: '2999-01-01T00:00:00.000Z' }, 'run-alive', 'problem'],
+  ] as const)('remembers %s of this guest', async (_name, change, id, status) => {
     await state.put(entry(change));
     const [, finding] = await examine();
-    expect(finding).toMatchObject({ id, status: 'warning', fix: expect.any(String) });
+    expect(finding).toMatchObject({ id, status, fix: expect.any(String) });
   });
 
   it('remembers a backup that is running', async () => {

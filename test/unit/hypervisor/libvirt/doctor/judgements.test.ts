@@ -8,7 +8,7 @@ import { judgeLabel } from '#nbdelta/hypervisor/libvirt/doctor/examine-selinux.j
 import { judgeLength } from '#nbdelta/hypervisor/libvirt/doctor/examine-socket-folder.js';
 import { judgeCertificate } from '#nbdelta/hypervisor/libvirt/doctor/examine-tls.js';
 import { examineVersions } from '#nbdelta/hypervisor/libvirt/doctor/examine-versions.js';
-import { parseBackupTls } from '#nbdelta/hypervisor/libvirt/doctor/qemu-conf.js';
+import { parseBackupTls, parseOwnershipDynamic } from '#nbdelta/hypervisor/libvirt/doctor/qemu-conf.js';
 
 describe('versions', () => {
   it.each([
@@ -115,6 +115,17 @@ describe('qemu.conf', () => {
     ],
   ])('%j', (text, expected) => {
     expect(parseBackupTls(text)).toEqual(expected);
+  });
+});
+
+describe('ownership of scratch files', () => {
+  it.each([
+    ['', true],
+    ['#dynamic_ownership = 0', true],
+    ['dynamic_ownership = 1', true],
+    ['user = "qemu"\n dynamic_ownership=0 # NFS', false],
+  ])('%j', (text, expected) => {
+    expect(parseOwnershipDynamic(text)).toBe(expected);
   });
 });
 
