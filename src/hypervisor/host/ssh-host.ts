@@ -1,15 +1,17 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HypervisorError } from '../../errors.js';
 import type { Host, HostUser } from './host.js';
-import { type ProgramResult, type RunOptions, runProgram } from './run-program.js';
+import { oneLine, type ProgramResult, type RunOptions, runProgram } from './run-program.js';
 import { socketPath } from './socket-folder.js';
 import { formatSshOptions, type SshTarget, shellWord, sshFailure } from './ssh-command.js';
+import { SshMaster } from './ssh-master.js';
 import { REMOTE_SCRIPTS, type RemoteScript } from './ssh-scripts.js';
 
 /** ssh binds its control socket under a longer name first (a dot and 16 letters), and moves it then. */
 const CONTROL_NAME = 'c';
+const LOG_NAME = 'log';
 const CONTROL_SUFFIX = 17;
 
 /** Exit code of {@link REMOTE_SCRIPTS} for what is not there. */
@@ -24,20 +26,21 @@ export class SshHost implements Host {
   readonly isLocal = false;
   readonly #target: SshTarget;
   readonly #folder: string;
+  readonly #master: SshMaster;
 
-  private constructor(target: SshTarget, folder: string) {
+  private constructor(target: SshTarget, folder: string, master: SshMaster) {
     this.#target = target;
     this.#folder = folder;
-    this.name = target.user === undefined ? target.host : `${target.user}@${target.host}`;
+    this.#master = master;
+    this.name = destination(target);
   }
 
   /** @throws HypervisorError HYPERVISOR_UNREACHABLE, HYPERVISOR_DENIED. */
   static async open(target: SshTarget): Promise<SshHost> {
     const folder = await mkdtemp(join(tmpdir(), 'nbdelta-ssh-'));
-    const host = new SshHost(target, folder);
     try {
-      await host.#ssh(['-M', '-S', controlPath(folder), '-f', '-N'], []);
-      return host;
+      const args = [...formatSshOptions(target), '-M', '-S', controlPath(folder), '--', target.host];
+      return new SshHost(target, folder, await SshMaster.open(destination(target), args));
     } catch (error) {
       await rm(folder, { recursive: true, force: true });
       throw error;
@@ -48,7 +51,11 @@ export class SshHost implements Host {
     const env = Object.entries({ LC_ALL: 'C', ...options.env }).map(([key, value]) => `${key}=${value}`);
     const command = ['env', ...env, program, ...args].map(shellWord).join(' ');
     const { env: _ours, ...rest } = options;
-    return await this.#ssh(['-S', controlPath(this.#folder)], [command], rest);
+    const ssh = [...formatSshOptions(this.#target), '-S', controlPath(this.#folder), '--', this.#target.host];
+    const result = await runProgram('ssh', [...ssh, command], rest);
+    // 255 is ssh's own; the programs that are run here do not end with it.
+    if (result.code === 255) throw sshFailure(this.name, result.stderr);
+    return result;
   }
 
   async makePrivateFolder(base: string, name: string, owner: HostUser | undefined): Promise<string> {
@@ -95,44 +102,31 @@ export class SshHost implements Host {
   async forward(path: string, localFolder: string): Promise<string> {
     const local = socketPath(localFolder);
     const own = ['-M', '-S', controlPath(localFolder), '-f', '-N', '-o', 'ExitOnForwardFailure=yes'];
-    await this.#ssh([...own, '-o', 'StreamLocalBindMask=0177', '-L', `${local}:${path}`], []);
+    const forward = ['-o', 'StreamLocalBindMask=0177', '-L', `${local}:${path}`];
+    const args = [...formatSshOptions(this.#target), ...own, ...forward, '--', this.#target.host];
+    // What goes to the background keeps its output open (OpenSSH before 8.5): nobody would ever see its end.
+    const log = join(localFolder, LOG_NAME);
+    const { code } = await runProgram('sh', [
+      '-c',
+      'exec "$@" </dev/null >/dev/null 2>"$0"',
+      log,
+      'ssh',
+      ...args,
+    ]);
+    if (code !== 0) throw sshFailure(this.name, await readLog(log));
     return local;
   }
 
   async unforward(localFolder: string): Promise<void> {
-    await this.#exit(localFolder);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#exit(this.#folder);
-    await rm(this.#folder, { recursive: true, force: true });
-  }
-
-  /** Ends the connection whose control socket is in a folder. That it is gone already is what was wanted. */
-  async #exit(folder: string): Promise<void> {
-    const args = [
-      ...formatSshOptions(this.#target),
-      '-S',
-      controlPath(folder),
-      '-O',
-      'exit',
-      '--',
-      this.#target.host,
-    ];
+    const control = controlPath(localFolder);
+    const args = [...formatSshOptions(this.#target), '-S', control, '-O', 'exit', '--', this.#target.host];
+    // That it is gone already is what was wanted.
     await runProgram('ssh', args, { timeoutMs: 10_000 });
   }
 
-  async #ssh(
-    options: readonly string[],
-    command: readonly string[],
-    run?: RunOptions,
-  ): Promise<ProgramResult> {
-    const args = [...formatSshOptions(this.#target), ...options, '--', this.#target.host, ...command];
-    const result = await runProgram('ssh', args, run);
-    // 255 is ssh's own; the programs that are run here do not end with it.
-    if (result.code === 255 || (command.length === 0 && result.code !== 0))
-      throw sshFailure(this.name, result.stderr);
-    return result;
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#master[Symbol.asyncDispose]();
+    await rm(this.#folder, { recursive: true, force: true });
   }
 
   async #script(script: RemoteScript, what: string, args: readonly string[]): Promise<ProgramResult> {
@@ -145,6 +139,14 @@ export class SshHost implements Host {
       isDenied ? { hint: 'connect as root, or choose another place' } : {},
     );
   }
+}
+
+function destination({ user, host }: SshTarget): string {
+  return user === undefined ? host : `${user}@${host}`;
+}
+
+async function readLog(path: string): Promise<string> {
+  return oneLine(await readFile(path, 'utf8').catch(() => ''));
 }
 
 function controlPath(folder: string): string {

@@ -25,6 +25,7 @@ export class LibvirtConnection {
   readonly virsh: Virsh;
   readonly host: Host;
   readonly options: FrontEndOptions;
+  #versions: LibvirtVersions | undefined;
 
   private constructor(virsh: Virsh, host: Host, options: FrontEndOptions) {
     this.virsh = virsh;
@@ -34,6 +35,8 @@ export class LibvirtConnection {
 
   /** @throws HypervisorError HYPERVISOR_UNREACHABLE, HYPERVISOR_DENIED; UsageError for a URI that ssh cannot follow. */
   static async open(options: FrontEndOptions): Promise<LibvirtConnection> {
+    // Refused at once, whatever libvirt would say of it; an alias of libvirt.conf is no URI.
+    if (options.connect?.includes('://')) parseConnectUri(options.connect);
     const virsh = new Virsh(options.connect);
     // Without --connect it is up to virsh's configuration and environment, which may well name another host.
     const uri = (await virsh.run('uri')).trim();
@@ -45,8 +48,10 @@ export class LibvirtConnection {
     );
   }
 
+  /** Asked once: it may take libvirt seconds to find out what its QEMU can do. */
   async versions(): Promise<LibvirtVersions> {
-    return parseVersions(await this.virsh.run('version', { options: { daemon: true } }));
+    this.#versions ??= parseVersions(await this.virsh.run('version', { options: { daemon: true } }));
+    return this.#versions;
   }
 
   /** @throws HypervisorError GUEST_UNKNOWN. */

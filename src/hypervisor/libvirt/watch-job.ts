@@ -11,6 +11,8 @@ const SPACE_MS = 250;
 /** Every look is a command over ssh. */
 const REMOTE_SPACE_MS = 3000;
 const JOB_MS = 2000;
+/** With more room than this a guest was not stopped by its scratch files. */
+const SUSPICIOUS_ROOM = 64 << 20;
 
 type Open = () => Promise<LibvirtConnection>;
 
@@ -78,7 +80,19 @@ class JobWatch implements Disposable {
     const connection = await this.#open();
     await confirmOnce(connection, this.#record);
     await this.#checkDevice(connection);
+    await this.#checkGuest(connection);
     return JOB_MS;
+  }
+
+  /** Where free space is told wrongly (quotas, thin volumes): the guest has stopped, and the scratch may be why. */
+  async #checkGuest(connection: LibvirtConnection): Promise<void> {
+    const file = this.#details.scratch.find(({ isDevice }) => !isDevice);
+    if (!this.#details.ranAtBegin || file === undefined) return;
+    const { state, reason } = await connection.state(domainOf(this.#record));
+    if (state !== 'paused' || reason !== 'I/O error') return;
+    const place = dirname(file.path);
+    const room = await connection.host.freeBytes(place);
+    if (room < SUSPICIOUS_ROOM) throw scratchFull(place, room, SUSPICIOUS_ROOM, 'the guest was stopped');
   }
 
   /** A scratch device has no free space to ask for, only what the job has written so far. */
