@@ -84,12 +84,16 @@ describeWith(['qemu-system-x86_64', 'qemu-img', 'stdbuf'], 'QMP front-end, inter
     expect(commands).toContain('transaction');
     for (const [index, command] of commands.entries()) {
       const what = `${index} ${command} refused`;
-      const interfere = (_: string, current: number) => (current === index ? 'refuse' : 'pass');
+      let begun = false;
+      const interfere = (_: string, current: number) => (current === index && !begun ? 'refuse' : 'pass');
       await proxied(interfere, async frontEnd => {
-        const begun = frontEnd.begin(beginRequest({ bases: [base] }));
-        // Some questions are asked to see more, and may stay without an answer.
-        await begun.then(
-          record => frontEnd.end(record, 'abort'),
+        await frontEnd.begin(beginRequest({ bases: [base] })).then(
+          async record => {
+            // How often QEMU is asked whether a job is done differs: the last commands may not come.
+            begun = true;
+            expect(index, what).toBeGreaterThan(commands.length - 8);
+            await frontEnd.end(record, 'abort');
+          },
           error => expect(error.message, what).toContain('the proxy refuses'),
         );
       });

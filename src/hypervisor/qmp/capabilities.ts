@@ -69,7 +69,6 @@ const NEEDED_COMMANDS = {
   'job-dismiss': '3.0',
   'blockdev-create': '3.0',
   'block-dirty-bitmap-remove': '2.4',
-  'x-debug-query-block-graph': '4.0',
   'block-export-add': '5.2',
   'block-export-del': '5.2',
   'query-block-exports': '5.2',

@@ -72,9 +72,12 @@ export function queryExports(client: QmpClient): Promise<readonly QemuExport[]> 
   return client.query('query-block-exports', z.array(blockExport));
 }
 
-/** Who stands on whom: filters, backing files, and what uses a node. */
-export function queryGraph(client: QmpClient): Promise<QemuGraph> {
-  return client.query('x-debug-query-block-graph', graph);
+/**
+ * Who stands on whom: filters, backing files, and what uses a node. Its command is called unstable; without it what is
+ * below a filter is not seen, and a disk behind one keeps no bitmap.
+ */
+export async function queryGraph(client: QmpClient): Promise<QemuGraph> {
+  return (await ifKnown(client, 'x-debug-query-block-graph', graph)) ?? { nodes: [], edges: [] };
 }
 
 /** `running`, `paused`, `prelaunch`, `io-error` …; `undefined` in a storage daemon, which has no guest. */
@@ -93,7 +96,7 @@ export async function queryUuid(client: QmpClient): Promise<string | null> {
   return id === undefined || /^[0-]*$/.test(id) ? null : id;
 }
 
-/** A question that qemu-storage-daemon does not know. */
+/** A question that not every QEMU knows; qemu-storage-daemon has no guest to tell of. */
 async function ifKnown<Schema extends z.ZodType>(
   client: QmpClient,
   command: string,
@@ -115,7 +118,7 @@ export async function queryObjects(client: QmpClient): Promise<readonly { name: 
     });
   } catch (error) {
     // A storage daemon has no such place before it has an object.
-    if (error instanceof QmpCommandError) return [];
+    if (isNotFound(error)) return [];
     throw error;
   }
 }
@@ -125,7 +128,14 @@ export async function queryProperty(client: QmpClient, path: string, property: s
   try {
     return await client.execute('qom-get', { path, property });
   } catch (error) {
-    if (error instanceof QmpCommandError) return undefined;
+    if (isNotFound(error)) return undefined;
     throw error;
   }
+}
+
+function isNotFound(error: unknown): boolean {
+  return (
+    error instanceof QmpCommandError &&
+    (error.errorClass === 'DeviceNotFound' || / not found$/.test(error.text))
+  );
 }

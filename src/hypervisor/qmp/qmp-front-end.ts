@@ -56,8 +56,9 @@ export class QmpFrontEnd implements FrontEnd {
       throw new UsageError('a backup over QMP is of one QEMU: give one qmp:SOCKET');
     }
     this.#options = options;
-    this.#source = first.source.text;
     this.#socket = resolve(first.source.socket);
+    // In the record it is read by processes in other folders.
+    this.#source = `qmp:${this.#socket}`;
   }
 
   async inspect(selection: DiskSelection): Promise<Guest> {
