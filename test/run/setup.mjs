@@ -25,6 +25,14 @@ export const PEERS = {
   zstd: 'zstd',
   python3: 'python3',
   openssl: 'openssl',
+  virsh: 'libvirt-clients',
+  libvirtd: 'libvirt-daemon-system',
+  busybox: 'busybox-static',
+  cpio: 'cpio',
+  ssh: 'openssh-client',
+  sshd: 'openssh-server',
+  e2fsck: 'e2fsprogs',
+  unshare: 'util-linux',
 };
 
 /** Whether a missing program must fail the run instead of showing as a skip. */

@@ -18,7 +18,17 @@ export type PeerTool =
   | 'tar'
   | 'stdbuf'
   | 'python3'
-  | 'openssl';
+  | 'openssl'
+  | 'virsh'
+  | 'libvirtd'
+  | 'unshare'
+  | 'nsenter'
+  | 'ssh'
+  | 'sshd'
+  | 'ssh-keygen'
+  | 'busybox'
+  | 'cpio'
+  | 'e2fsck';
 
 export function hasTool(name: PeerTool): boolean {
   return findProgram(name) !== undefined;
