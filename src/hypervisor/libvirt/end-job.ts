@@ -79,22 +79,15 @@ class EndingJob {
   async #thaw(uuid: string): Promise<void> {
     if (this.#record.state !== 'planned' || !this.#details.quiesce) return;
     const { name } = this.#record.guest;
-    let thawed: number;
     try {
-      thawed = await thawGuest(this.#connection.virsh, uuid);
+      const thawed = await thawGuest(this.#connection.virsh, uuid);
+      if (thawed > 0) this.#did('guest-thawed', name, `${thawed} file systems of ${name} were thawed`);
     } catch (error) {
-      // Without an agent nothing can have been frozen, and nobody can thaw: the rest must be ended all the same.
+      // A guest without an agent any more is frozen by nobody; it must not keep every later backup from beginning.
       if (!(error instanceof HypervisorError) || error.code !== 'AGENT_FAILED') throw error;
-      const hint = `if they are: virsh domfsthaw ${name}`;
-      this.#did(
-        'left',
-        name,
-        `whether file systems of ${name} are frozen cannot be asked (${error.message}); ${hint}`,
-      );
-      return;
+      const text = `whether ${name} is frozen is not known: ${errorLine(error)}; if it is: virsh domfsthaw ${name}`;
+      this.#did('left', name, text);
     }
-    if (thawed === 0) return;
-    this.#did('guest-thawed', name, `${thawed} file systems of ${name} were frozen and have been thawed`);
   }
 
   async #endJob(uuid: string): Promise<void> {

@@ -1,35 +1,26 @@
 import { UsageError } from '../../errors.js';
 import type { DiskSelection, Guest, Reason } from '../front-end.js';
+import { selectDisks as selectAmong } from '../select-disks.js';
 import type { DomainDisk } from './domain-xml.js';
-
-type Skipped = Guest['skipped'][number];
 
 export interface SelectedDisks {
   readonly disks: readonly DomainDisk[];
-  readonly skipped: readonly Skipped[];
+  readonly skipped: Guest['skipped'];
 }
 
 /**
  * Which disks of a domain are backed up: hard disks with a source, unless told otherwise.
  * @throws UsageError when a disk is named that there is not, or that cannot be backed up, or nothing is left.
  */
-export function selectDisks(all: readonly DomainDisk[], { include, exclude }: DiskSelection): SelectedDisks {
-  checkNames(all, [...(include ?? []), ...(exclude ?? [])]);
-  const disks: DomainDisk[] = [];
-  const skipped: Skipped[] = [];
-  for (const disk of all) {
-    const unfit = unfitReason(disk);
-    const isNamed = include?.includes(disk.target) === true;
-    if (unfit !== undefined && isNamed) {
-      throw new UsageError(`disk ${disk.target} cannot be backed up: ${unfit.text}`);
-    }
-    const reason = unfit ?? notChosen(disk, include, exclude);
-    if (reason === undefined) disks.push(disk);
-    else skipped.push({ name: disk.target, reason });
-  }
-  if (disks.length > 0) return { disks, skipped };
+export function selectDisks(all: readonly DomainDisk[], selection: DiskSelection): SelectedDisks {
+  const unfit = all.flatMap(disk => unfitDisk(disk) ?? []);
+  const fit = all.filter(disk => !unfit.some(({ name }) => name === disk.target));
+  const found = { disks: fit.map(disk => ({ name: disk.target, disk })), skipped: unfit };
+  const { disks, skipped } = selectAmong(found, selection);
+  if (disks.length > 0) return { disks: disks.map(({ disk }) => disk), skipped };
+  const names = all.map(disk => disk.target).join(', ');
   throw new UsageError('no disk is left to back up', {
-    hint: `the domain has ${list(all.map(disk => disk.target))}; see --disk and --exclude`,
+    hint: `the domain has ${names || 'no disks'}; see --disk and --exclude`,
   });
 }
 
@@ -48,30 +39,11 @@ export function noBitmapReason({ target, format, isTransient }: DomainDisk): Rea
   };
 }
 
-function checkNames(all: readonly DomainDisk[], named: readonly string[]): void {
-  const names = all.map(disk => disk.target);
-  const unknown = named.find(name => !names.includes(name));
-  if (unknown === undefined) return;
-  throw new UsageError(`the domain has no disk ${JSON.stringify(unknown)}`, {
-    hint: `it has ${list(names)}`,
-  });
-}
-
-function unfitReason({ target, device, source }: DomainDisk): Reason | undefined {
-  if (device !== 'disk' && device !== 'lun') return { code: device, text: `${target} is a ${device}` };
-  return source === undefined ? { code: 'empty', text: `${target} has no source` } : undefined;
-}
-
-function notChosen(
-  { target }: DomainDisk,
-  include: readonly string[] | undefined,
-  exclude: readonly string[] | undefined,
-): Reason | undefined {
-  if (exclude?.includes(target)) return { code: 'excluded', text: `${target} was excluded` };
-  const isIncluded = include === undefined || include.length === 0 || include.includes(target);
-  return isIncluded ? undefined : { code: 'excluded', text: `${target} was not asked for` };
-}
-
-function list(names: readonly string[]): string {
-  return names.length === 0 ? 'no disks' : names.join(', ');
+function unfitDisk({ target: name, device, source }: DomainDisk): Guest['skipped'][number] | undefined {
+  if (device !== 'disk' && device !== 'lun') {
+    return { name, reason: { code: device, text: `${name} is a ${device}` } };
+  }
+  return source === undefined
+    ? { name, reason: { code: 'empty', text: `${name} has no source` } }
+    : undefined;
 }

@@ -36,8 +36,12 @@ export async function withFrozenGuest<T>(
 
 /** Thaws the guest, and lets the agent take its time again. How many file systems it was. */
 export async function thawGuest(virsh: Virsh, uuid: string): Promise<number> {
-  const output = await virsh.domain(uuid, 'domfsthaw', { timeoutMs: THAW_MS });
-  return Number(/\d+/.exec(output)?.[0] ?? 0);
+  try {
+    const output = await virsh.domain(uuid, 'domfsthaw', { verbose: true, timeoutMs: THAW_MS });
+    return Number(/\d+/.exec(output)?.[0] ?? 0);
+  } finally {
+    await limitAgent(virsh, uuid, AGENT_BLOCKS);
+  }
 }
 
 async function freeze(
@@ -60,8 +64,6 @@ async function thawAfter(virsh: Virsh, uuid: string, failure: unknown): Promise<
   } catch (error) {
     // An agent that never answered is thawed by nobody; the first error says so.
     if (failure === undefined) throw agentFailed('thaw its file systems', error);
-  } finally {
-    await limitAgent(virsh, uuid, AGENT_BLOCKS);
   }
 }
 

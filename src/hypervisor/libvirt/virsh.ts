@@ -10,6 +10,8 @@ export interface VirshCall {
   readonly options?: Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
   /** Options whose value is a document, handed over in private files. */
   readonly documents?: Readonly<Record<string, string | undefined>>;
+  /** Also what `--quiet` would not print. */
+  readonly verbose?: boolean | undefined;
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -28,7 +30,7 @@ export class Virsh {
   /** What the command printed. @throws HypervisorError: see `virsh-error.ts`. NbdeltaError TOOL_MISSING. */
   async run(command: string, call: VirshCall = {}): Promise<string> {
     return await withDocuments(call.documents ?? {}, async files => {
-      const args = [...this.#global(), command, ...formatOptions({ ...call.options, ...files })];
+      const args = [...this.#global(call), command, ...formatOptions({ ...call.options, ...files })];
       const { timeoutMs, signal } = call;
       const result = await runProgram('virsh', args, { timeoutMs, signal });
       return checked(command, result);
@@ -40,8 +42,11 @@ export class Virsh {
     return await this.run(command, { ...call, options: { domain, ...call.options } });
   }
 
-  #global(): readonly string[] {
-    return ['--quiet', ...(this.connect === undefined ? [] : [`--connect=${this.connect}`])];
+  #global({ verbose }: VirshCall): readonly string[] {
+    return [
+      ...(verbose === true ? [] : ['--quiet']),
+      ...(this.connect === undefined ? [] : [`--connect=${this.connect}`]),
+    ];
   }
 }
 
