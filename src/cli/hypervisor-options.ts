@@ -11,6 +11,7 @@ export interface HypervisorOptions {
   readonly listen?: { readonly host: string; readonly port: number };
   readonly tlsCertificates?: string;
   readonly secret?: string;
+  readonly imageFormat?: string;
   readonly stateDir?: string;
 }
 
@@ -23,6 +24,7 @@ export function withHypervisor(command: Command): Command {
   return command
     .option('--connect <uri>', "libvirt's connection URI, e.g. qemu+ssh://root@host/system")
     .option('--secret <file>', 'file with the passphrase of a LUKS image')
+    .option('--image-format <format>', 'of image: sources, e.g. raw (default: what the file looks like)')
     .option(
       '--state-dir <folder>',
       'where running jobs are remembered (default: nbdelta in $XDG_STATE_HOME)',
@@ -58,10 +60,20 @@ export interface JobOptions extends HypervisorOptions {
 
 /** As the operations take them. */
 export function hypervisorOptions(options: HypervisorOptions) {
-  const { connect, scratch, scratchReserve, socketDir, listen, tlsCertificates, secret, stateDir } = options;
+  const {
+    connect,
+    scratch,
+    scratchReserve,
+    socketDir,
+    listen,
+    tlsCertificates,
+    secret,
+    imageFormat,
+    stateDir,
+  } = options;
   return {
     ...{ connect, scratch, scratchReserve, socketDir, listen, tlsCertificates, stateDir },
-    secretFile: secret,
+    ...{ secretFile: secret, imageFormat },
   };
 }
 

@@ -12,6 +12,11 @@ export interface FrontEndOptions {
   readonly listen?: { readonly host: string; readonly port: number } | undefined;
   /** Folder with ca-cert.pem, client-cert.pem and client-key.pem, for `listen`. */
   readonly tlsCertificates?: string | undefined;
+  /**
+   * Format of `image:` sources. Without it qemu-img looks; say `raw` for raw images: a guest may write into one what looks
+   * like another format's header, and so have other files read.
+   */
+  readonly imageFormat?: string | undefined;
   /** File with the passphrase of a LUKS image. */
   readonly secretFile?: string | undefined;
 }

@@ -58,6 +58,8 @@ export interface BeginRequest {
   readonly checkpoint: boolean;
   /** Freeze the guest's file systems around the beginning. */
   readonly quiesce: QuiesceRequest | undefined;
+  /** Whether the job is to outlive this process: a session's is, a backup's need not. */
+  readonly lasting: boolean;
   /** Called before anything is made, and whenever the record changes: writes the journal. */
   readonly journal: (record: SessionRecord) => Promise<void>;
   readonly signal: AbortSignal | undefined;

@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { outputMatches, type RunningProcess, runOk, startProcess } from '../support/processes.js';
+import { outputMatches, type RunningProcess, runOk, startProcess, waitFor } from '../support/processes.js';
 import { createQcow2 } from '../support/qcow2-image.js';
 import { tempFolder } from '../support/temp-folder.js';
 import type { GuestHarness } from './guest-harness.js';
@@ -20,6 +20,8 @@ export async function startImageGuest(): Promise<GuestHarness> {
     disks: DISKS,
     size: SIZE,
     async fill(disk, offset, length, byte) {
+      // A server ends with the backup that was killed, but not in the same instant.
+      await waitFor(async () => (await servingPids(folder.path)).length === 0, 'images that nobody serves');
       await runOk('qemu-io', ['-f', 'qcow2', '-c', `write -P ${byte} ${offset} ${length}`, image(disk)]);
     },
     async leftovers() {

@@ -16,6 +16,7 @@ export function beginRequest(
     bases: bases.map(name => ({ name, definition: undefined })),
     checkpoint: true,
     quiesce: undefined,
+    lasting: false,
     journal: async () => undefined,
     signal: undefined,
     ...rest,

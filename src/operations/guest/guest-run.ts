@@ -114,6 +114,7 @@ export class GuestRun {
         bases,
         checkpoint: options.level !== 'copy',
         quiesce: options.quiesce,
+        lasting: false,
         journal: async current => {
           planned = current;
           await this.#remember(current, lock);

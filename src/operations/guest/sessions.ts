@@ -83,6 +83,7 @@ export async function beginSession(options: BeginSessionOptions): Promise<BegunS
         options.since === undefined ? [] : [{ name: options.since, definition: options.sinceDefinition }],
       checkpoint: options.checkpoint ?? true,
       quiesce: options.quiesce,
+      lasting: true,
       journal: current => state.put(entryOf(current)),
       signal: options.signal,
     });

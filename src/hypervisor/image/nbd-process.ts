@@ -1,0 +1,131 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { open, readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AbortedError, HypervisorError, NbdeltaError } from '../../errors.js';
+import { isSameProcess, markProcess, type ProcessMark } from '../host/process-start.js';
+import { oneLine } from '../host/run-program.js';
+import { type ImageReference, openingArguments } from './image-options.js';
+import { imageError } from './qemu-image.js';
+
+const START_TIMEOUT_MS = 15_000;
+const END_TIMEOUT_MS = 15_000;
+const POLL_MS = 10;
+/** Connections at once. */
+const CLIENTS = 16;
+
+export interface NbdProcessOptions {
+  readonly image: ImageReference;
+  readonly exportName: string;
+  readonly socket: string;
+  /** Where it writes what it has to say. */
+  readonly log: string;
+  readonly bitmap: string | null;
+  /** Whether it outlives this process. Otherwise it ends with it: it would keep the guest from starting. */
+  readonly lasting: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Starts a qemu-nbd that serves the image read-only.
+ * @throws HypervisorError IMAGE_IN_USE and others with its words; nothing is left then.
+ */
+export async function startNbdProcess(options: NbdProcessOptions): Promise<ProcessMark> {
+  const { image, exportName, socket, bitmap } = options;
+  const log = await open(options.log, 'a', 0o600);
+  try {
+    const args = [
+      ...['--read-only', '--persistent', '--shared', String(CLIENTS), '--socket', socket],
+      ...['--export-name', exportName, ...(bitmap === null ? [] : ['--bitmap', bitmap])],
+      ...openingArguments(image),
+    ];
+    const env = { ...process.env, LC_ALL: 'C' };
+    const [program, all] = commandLine(args, options.lasting);
+    const child = spawn(program, all, { detached: true, stdio: ['ignore', log.fd, log.fd], env });
+    const ended = new Promise<Error | 'ended'>(resolve => {
+      child.once('error', resolve);
+      child.once('exit', () => resolve('ended'));
+    });
+    child.unref();
+    return await whenServing(child.pid, ended, options);
+  } finally {
+    await log.close();
+  }
+}
+
+/** Under util-linux's setpriv, where there is one, the kernel ends the program with its parent, even after a SIGKILL. */
+function commandLine(args: readonly string[], lasting: boolean): [string, string[]] {
+  const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find(path => existsSync(path));
+  if (lasting || setpriv === undefined) return ['qemu-nbd', [...args]];
+  return [setpriv, ['--pdeathsig', 'TERM', '--', 'qemu-nbd', ...args]];
+}
+
+async function whenServing(
+  pid: number | undefined,
+  ended: Promise<Error | 'ended'>,
+  { image, socket, log, signal }: NbdProcessOptions,
+): Promise<ProcessMark> {
+  let end: Error | 'ended' | undefined;
+  void ended.then(how => {
+    end = how;
+  });
+  const mark = pid === undefined ? undefined : await markProcess(pid);
+  const deadline = performance.now() + START_TIMEOUT_MS;
+  while (!(await accepts(socket))) {
+    await delay(POLL_MS);
+    if (end instanceof Error) throw notStarted(end);
+    if (end !== undefined)
+      throw imageError(image.path, 'serve', { stderr: oneLine(await readFile(log, 'utf8')) });
+    const isLate = performance.now() > deadline;
+    if (!isLate && !signal?.aborted) continue;
+    if (mark !== undefined) await endProcess(mark);
+    if (signal?.aborted) throw new AbortedError('qemu-nbd', signal.reason);
+    throw new HypervisorError(
+      'HYPERVISOR_UNREACHABLE',
+      `qemu-nbd does not serve ${image.path} after ${START_TIMEOUT_MS / 1000} s`,
+    );
+  }
+  if (mark !== undefined) return mark;
+  throw new HypervisorError('HYPERVISOR_FAILED', `qemu-nbd for ${image.path} ended at once`);
+}
+
+function notStarted(cause: Error): NbdeltaError {
+  return new NbdeltaError('TOOL_MISSING', `qemu-nbd is needed: ${cause.message}`, {
+    cause,
+    hint: 'install qemu-utils',
+  });
+}
+
+function accepts(path: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect({ path });
+    const answer = (yes: boolean) => {
+      socket.destroy();
+      resolve(yes);
+    };
+    socket.once('connect', () => answer(true)).once('error', () => answer(false));
+  });
+}
+
+/** Ends a process and waits until it is gone; whether it was there. @throws HypervisorError when it cannot be ended. */
+export async function endProcess(mark: ProcessMark): Promise<boolean> {
+  if (!(await isSameProcess(mark))) return false;
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    send(mark.pid, signal);
+    const deadline = performance.now() + END_TIMEOUT_MS;
+    while (performance.now() < deadline) {
+      if (!(await isSameProcess(mark))) return true;
+      await delay(POLL_MS);
+    }
+  }
+  throw new HypervisorError('HYPERVISOR_FAILED', `process ${mark.pid} (qemu-nbd) does not end`);
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
