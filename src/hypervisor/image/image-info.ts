@@ -1,70 +1,68 @@
 import { z } from 'zod';
 import { HypervisorError } from '../../errors.js';
 
-const bitmap = z.object({
-  name: z.string(),
-  /** `auto`: it records. `in-use`: an open image has it in memory, or had when QEMU was killed. */
-  flags: z.array(z.string()),
-  granularity: z.int().positive(),
-});
-
-const qcow2 = z.object({
-  compat: z.string().optional(),
-  corrupt: z.boolean().default(false),
-  bitmaps: z.array(bitmap).default([]),
-  encrypt: z.object({ format: z.string() }).optional(),
-  'data-file': z.string().optional(),
-});
+const bitmap = z.object({ name: z.string(), flags: z.array(z.string()).default([]) });
 
 const info = z.object({
-  format: z.string().min(1),
+  format: z.string(),
   'virtual-size': z.int().nonnegative(),
   encrypted: z.boolean().default(false),
   'backing-filename': z.string().optional(),
-  'format-specific': z.object({ type: z.string(), data: z.unknown() }).optional(),
+  'format-specific': z
+    .object({ data: z.object({ compat: z.string().optional(), bitmaps: z.array(bitmap).default([]) }) })
+    .optional(),
 });
 
-export type ImageBitmap = Readonly<z.output<typeof bitmap>>;
-
-/** What matters of `qemu-img info --output=json`. */
+/** What `qemu-img info --output=json` says of an image. */
 export interface ImageInfo {
   readonly format: string;
   /** Bytes that the guest sees. */
   readonly size: number;
-  /** How its content is encrypted: `luks`, or qcow2's old `aes`. */
-  readonly encryption: string | undefined;
-  /** As the image says it: perhaps relative, perhaps a URI. */
+  readonly isEncrypted: boolean;
   readonly backing: string | undefined;
-  /** The other file that it keeps the data in. */
-  readonly dataFile: string | undefined;
-  /** qcow2's `0.10` cannot keep bitmaps; `1.1` can. */
-  readonly compat: string | undefined;
-  readonly isCorrupt: boolean;
+  /** Whether its format can hold bitmaps: qcow2 since version 3 (`compat=1.1`). */
+  readonly keepsBitmaps: boolean;
   readonly bitmaps: readonly ImageBitmap[];
 }
 
-/** @throws HypervisorError when it is not what qemu-img prints. */
-export function parseImageInfo(text: string, path: string): ImageInfo {
-  try {
-    const parsed = info.parse(JSON.parse(text));
-    const details = parsed.format === 'qcow2' ? qcow2.parse(parsed['format-specific']?.data ?? {}) : undefined;
-    return {
-      format: parsed.format,
-      size: parsed['virtual-size'],
-      encryption: parsed.encrypted ? encryptionOf(parsed.format, details) : undefined,
-      backing: parsed['backing-filename'],
-      dataFile: details?.['data-file'],
-      compat: details?.compat,
-      isCorrupt: details?.corrupt ?? false,
-      bitmaps: details?.bitmaps ?? [],
-    };
-  } catch (cause) {
-    throw new HypervisorError('HYPERVISOR_FAILED', `what qemu-img says of ${path} is not understood`, { cause });
-  }
+export interface ImageBitmap {
+  readonly name: string;
+  /** It was open for writing when its writer died: what it holds is not to be believed. */
+  readonly isInconsistent: boolean;
+  /** Whether it records when the image is opened for writing. */
+  readonly isRecording: boolean;
 }
 
-function encryptionOf(format: string, details: z.output<typeof qcow2> | undefined): string {
-  if (format === 'luks') return 'luks';
-  // Before QEMU 2.10 it was not said how: there was nothing but AES.
-  return details?.encrypt?.format ?? 'aes';
+/** Reads the tool's answer. @throws HypervisorError when it is another than a QEMU of today gives. */
+export function parseImageInfo(json: string, path: string): ImageInfo {
+  const parsed = info.safeParse(parseJson(json));
+  if (!parsed.success) {
+    throw new HypervisorError(
+      'HYPERVISOR_FAILED',
+      `qemu-img says of ${path} what nbdelta does not understand`,
+      { cause: parsed.error },
+    );
+  }
+  const { format, encrypted } = parsed.data;
+  const specific = parsed.data['format-specific']?.data;
+  return {
+    format,
+    size: parsed.data['virtual-size'],
+    isEncrypted: encrypted || format === 'luks',
+    backing: parsed.data['backing-filename'],
+    keepsBitmaps: format === 'qcow2' && specific?.compat !== '0.10',
+    bitmaps: (specific?.bitmaps ?? []).map(({ name, flags }) => ({
+      name,
+      isInconsistent: flags.includes('in-use'),
+      isRecording: flags.includes('auto'),
+    })),
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
