@@ -1,4 +1,4 @@
-import { HypervisorError, UsageError } from '../../errors.js';
+import { UsageError } from '../../errors.js';
 import type {
   Action,
   BeginRequest,
@@ -20,6 +20,7 @@ import { examineDomain } from './examine-domain.js';
 import { describeGuest } from './guest-description.js';
 import { readGuestFiles } from './guest-files.js';
 import { LibvirtConnection } from './libvirt-connection.js';
+import { beginOff, isOffRecord, openOffRecord } from './off-domain.js';
 import { confirmJob } from './own-job.js';
 import { sweepDomain } from './sweep-domain.js';
 import { watchJob } from './watch-job.js';
@@ -58,22 +59,27 @@ export class LibvirtFrontEnd implements FrontEnd {
   async begin(request: BeginRequest): Promise<SessionRecord> {
     const connection = await this.#open();
     const described = await describeGuest(connection, this.#domain, request.selection);
-    const { name, state } = described.guest;
-    if (state === 'off') {
-      throw new HypervisorError('GUEST_STATE', `domain ${name} is off`, { hint: 'start it' });
-    }
+    const { state } = described.guest;
+    if (state === 'off') return await beginOff(connection, described, this.#source, request);
     return await beginJob({ connection, described, source: this.#source, request });
   }
 
   async health(record: SessionRecord): Promise<void> {
+    if (isOffRecord(record)) return await this.#ofImages(record, (images, inner) => images.health(inner));
     await confirmJob(await this.#open(), record);
   }
 
   watch(record: SessionRecord, onTrouble: (error: Error) => void): Disposable {
+    if (isOffRecord(record)) {
+      const { frontEnd, inner } = openOffRecord({ options: this.#options }, record);
+      return frontEnd.watch(inner, onTrouble);
+    }
     return watchJob(() => this.#open(), record, onTrouble);
   }
 
   async end(record: SessionRecord, outcome: 'commit' | 'abort'): Promise<readonly Action[]> {
+    if (isOffRecord(record))
+      return await this.#ofImages(record, (images, inner) => images.end(inner, outcome));
     return await endJob(await this.#open(), record, outcome);
   }
 
@@ -110,6 +116,15 @@ export class LibvirtFrontEnd implements FrontEnd {
   async [Symbol.asyncDispose](): Promise<void> {
     const opened = await this.#connection?.catch(() => undefined);
     await opened?.host[Symbol.asyncDispose]();
+  }
+
+  async #ofImages<T>(
+    record: SessionRecord,
+    use: (images: FrontEnd, inner: SessionRecord) => Promise<T>,
+  ): Promise<T> {
+    const { frontEnd, inner } = openOffRecord({ options: this.#options }, record);
+    await using images = frontEnd;
+    return await use(images, inner);
   }
 
   /** Opened when first needed; after a failure again: libvirtd may have come back. */

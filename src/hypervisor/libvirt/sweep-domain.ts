@@ -5,6 +5,7 @@ import { deleteCheckpoint } from './delete-checkpoint.js';
 import type { Domain } from './domain-xml.js';
 import { abortJob, resumeAfterError } from './end-job.js';
 import type { LibvirtConnection } from './libvirt-connection.js';
+import { sweepOff } from './off-domain.js';
 import { redefineCheckpoint } from './redefine-checkpoint.js';
 import { sweepFiles } from './sweep-files.js';
 
@@ -15,14 +16,20 @@ import { sweepFiles } from './sweep-files.js';
 export async function sweepDomain(
   connection: LibvirtConnection,
   name: string,
-  { owner, keep, isAlive }: SweepRequest,
+  request: SweepRequest,
 ): Promise<readonly Action[]> {
+  const { owner, keep, isAlive } = request;
   const domain = await connection.domain(name);
-  const isDead = (text: string) => parseRunName(text)?.owner === owner && !isAlive(text);
+  const isDead = (text: string) => {
+    const run = parseRunName(text);
+    return run !== undefined && (owner === undefined || run.owner === owner) && !isAlive(text);
+  };
   const actions: Action[] = [];
   if (domain.id !== undefined) {
     actions.push(...(await endDeadJob(connection, domain, isDead)));
     actions.push(...(await redefineForgotten(connection, domain, keep)));
+  } else {
+    actions.push(...(await sweepOff(connection, domain, request)));
   }
   const kept = new Set(keep.map(base => base.name));
   actions.push(...(await deleteDead(connection, domain, text => isDead(text) && !kept.has(text))));
