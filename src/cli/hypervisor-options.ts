@@ -12,6 +12,7 @@ export interface HypervisorOptions {
   readonly tlsCertificates?: string;
   readonly secret?: string;
   readonly imageFormat?: string;
+  readonly allowIoThreads?: boolean;
   readonly stateDir?: string;
 }
 
@@ -45,6 +46,7 @@ export function withJob(command: Command): Command {
     .option('--socket-dir <folder>', 'where private folders for NBD sockets are made')
     .option('--listen <tcp:host:port>', 'read over TCP with TLS instead of a unix socket', listenOverTcp)
     .option('--tls-certificates <folder>', 'ca-cert.pem, client-cert.pem and client-key.pem, for --listen')
+    .option('--allow-io-threads', 'read disks in I/O threads even where this QEMU may crash of it')
     .option('--quiesce', "freeze the guest's file systems while the job begins (guest agent)")
     .option('--quiesce-timeout <seconds>', 'how long the agent may take (default: 30)', secondsAsMs)
     .option('--mountpoint <path>', 'freeze only this one; may be given more than once', collect);
@@ -69,11 +71,12 @@ export function hypervisorOptions(options: HypervisorOptions) {
     tlsCertificates,
     secret,
     imageFormat,
+    allowIoThreads,
     stateDir,
   } = options;
   return {
     ...{ connect, scratch, scratchReserve, socketDir, listen, tlsCertificates, stateDir },
-    ...{ secretFile: secret, imageFormat },
+    ...{ secretFile: secret, imageFormat, allowIoThreads },
   };
 }
 

@@ -17,6 +17,8 @@ export interface FrontEndOptions {
    * like another format's header, and so have other files read.
    */
   readonly imageFormat?: string | undefined;
+  /** Read disks that an I/O thread serves even where QEMU may crash of it; see `io-threads.ts`. */
+  readonly allowIoThreads?: boolean | undefined;
   /** File with the passphrase of a LUKS image. */
   readonly secretFile?: string | undefined;
 }

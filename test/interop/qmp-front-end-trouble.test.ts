@@ -5,7 +5,7 @@ import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promis
 import { expect, it } from 'vitest';
 import type { Finding } from '#nbdelta/hypervisor/front-end.js';
 import type { FrontEndOptions } from '#nbdelta/hypervisor/front-end-options.js';
-import { isSafe } from '#nbdelta/hypervisor/qmp/io-threads.js';
+import { outlivesReaders } from '#nbdelta/hypervisor/io-threads.js';
 import { QmpFrontEnd } from '#nbdelta/hypervisor/qmp/qmp-front-end.js';
 import { parseSource } from '#nbdelta/hypervisor/source.js';
 import { connect } from '#nbdelta/index.js';
@@ -236,7 +236,7 @@ describeWith(['qemu-system-x86_64', 'qemu-img', 'stdbuf'], 'QMP front-end and un
     ]);
     await using frontEnd = frontEndOf(folder, guest.qmpSocket);
     const { versions } = await frontEnd.inspect({});
-    const safe = isSafe(versions['qemu']!);
+    const safe = outlivesReaders(versions['qemu']!);
     const found = (await findings(frontEnd)).find(({ id }) => id === 'io-threads');
     expect(found?.status).toBe(safe ? 'ok' : 'problem');
     if (safe) return;

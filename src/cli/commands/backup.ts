@@ -142,6 +142,7 @@ const JOB_ONLY = {
     secret: '--secret',
   },
   ...{ exclude: '--exclude', quiesce: '--quiesce', mountpoint: '--mountpoint' },
+  ...{ imageFormat: '--image-format', allowIoThreads: '--allow-io-threads', stateDir: '--state-dir' },
   ...{ preHook: '--pre-hook', postHook: '--post-hook' },
 } as const;
 

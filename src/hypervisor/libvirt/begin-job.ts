@@ -1,7 +1,9 @@
 import { AbortedError, errorLine, HypervisorError, NbdeltaError } from '../../errors.js';
 import type { BeginRequest, Reason } from '../front-end.js';
+import type { FrontEndOptions } from '../front-end-options.js';
 import { LocalHost } from '../host/local-host.js';
 import { makeSocketFolder, planSocketFolder } from '../host/socket-folder.js';
+import { ioThreadError, outlivesReaders } from '../io-threads.js';
 import type { SessionRecord } from '../session-record.js';
 import { formatBackup, formatCheckpoint, type JobServer } from './backup-xml.js';
 import { type ChosenBase, chooseBase, inconsistentBitmap } from './choose-base.js';
@@ -29,6 +31,14 @@ export async function beginJob(parts: BeginParts): Promise<SessionRecord> {
   return await new BeginningJob(parts).begin();
 }
 
+/** @throws HypervisorError HYPERVISOR_TOO_OLD where reading would crash the guest. */
+function refuseUnsafeDisks({ disks, guest }: DescribedGuest, { allowIoThreads }: FrontEndOptions): void {
+  const threaded = disks.filter(disk => disk.inIoThread).map(({ target }) => target);
+  const version = guest.versions['qemu'];
+  if (threaded.length === 0 || allowIoThreads || version === undefined || outlivesReaders(version)) return;
+  throw ioThreadError(threaded, version);
+}
+
 class BeginningJob {
   readonly #parts: BeginParts;
   readonly #warnings: Reason[] = [];
@@ -40,6 +50,7 @@ class BeginningJob {
   async begin(): Promise<SessionRecord> {
     const { connection, described, request } = this.#parts;
     const { domain, disks } = described;
+    refuseUnsafeDisks(described, connection.options);
     await waitForNoJob(connection, domain.uuid, domain.name);
     const scratch = await inspectScratch(connection, disks.length);
     this.#warnings.push(

@@ -39,6 +39,8 @@ export interface DomainDisk {
   readonly isReadonly: boolean;
   readonly isShareable: boolean;
   readonly isTransient: boolean;
+  /** Whether an I/O thread serves it: its own, or its SCSI controller's. */
+  readonly inIoThread: boolean;
   /** Its `<encryption>` as XML. */
   readonly encryption: string | undefined;
 }
@@ -51,7 +53,7 @@ export function parseDomain(xml: string): Domain {
     name: required(textOf(descend(root, 'name')), 'name'),
     uuid: required(textOf(descend(root, 'uuid')), 'uuid'),
     id: id === undefined ? undefined : Number(id),
-    disks: childElements(descend(root, 'devices'), 'disk').map(parseDisk),
+    disks: childElements(descend(root, 'devices'), 'disk').map(disk => parseDisk(disk, root)),
     dacLabel: dacLabelOf(root),
     nvram: nvramOf(root),
   };
@@ -62,7 +64,7 @@ function required(text: string | undefined, what: string): string {
   throw new HypervisorError('HYPERVISOR_FAILED', `the domain's description has no ${what}`);
 }
 
-function parseDisk(disk: Element): DomainDisk {
+function parseDisk(disk: Element, root: Element): DomainDisk {
   const source = descend(disk, 'source');
   const has = (name: string) => descend(disk, name) !== undefined;
   // Under <source> since libvirt 3.9; before, and where somebody still writes it so, under <disk>.
@@ -77,8 +79,26 @@ function parseDisk(disk: Element): DomainDisk {
     isReadonly: has('readonly'),
     isShareable: has('shareable'),
     isTransient: has('transient'),
+    inIoThread: hasIoThread(disk) || isOnThreadedController(disk, root),
     encryption: encryption && formatXml(encryption).trim(),
   };
+}
+
+function hasIoThread(device: Element): boolean {
+  const driver = descend(device, 'driver');
+  // Several threads for one disk: since libvirt 10.0.
+  return attribute(driver, 'iothread') !== undefined || descend(driver, 'iothreads') !== undefined;
+}
+
+function isOnThreadedController(disk: Element, root: Element): boolean {
+  if (attribute(descend(disk, 'target'), 'bus') !== 'scsi') return false;
+  const index = attribute(descend(disk, 'address'), 'controller') ?? '0';
+  return childElements(descend(root, 'devices'), 'controller').some(
+    controller =>
+      attribute(controller, 'type') === 'scsi' &&
+      (attribute(controller, 'index') ?? '0') === index &&
+      hasIoThread(controller),
+  );
 }
 
 function dacLabelOf(root: Element): string | undefined {

@@ -1,36 +1,19 @@
-import { HypervisorError } from '../../errors.js';
+import { ioThreadError, outlivesReaders } from '../io-threads.js';
 import type { QemuDisk } from './block-devices.js';
 import { queryObjects, queryProperty } from './qemu-state.js';
 import type { QmpClient } from './qmp-client.js';
 
-/** 8.2.3 and 9.0: "only traverse NBDExport->clients from main loop thread" (f816310d0c32). */
-const SAFE_SINCE = [8, 2, 3] as const;
-
-/**
- * The disks that an I/O thread serves, where QEMU's NBD server dies of it: before, a client that leaves an export is
- * put away in the export's thread, and with the fix of CVE-2024-7409, which distributions carry back and which relies on
- * the main thread, an assertion then ends QEMU, guest and all (`nbd_blockdev_client_closed`; every time on
- * Debian's 7.2.22). The schema does not tell it, the version must do.
- */
+/** The disks that an I/O thread serves, where QEMU dies of it. */
 export async function findUnsafeDisks(
   client: QmpClient,
   disks: readonly QemuDisk[],
 ): Promise<readonly QemuDisk[]> {
-  if (isSafe(client.version)) return [];
+  if (outlivesReaders(client.version)) return [];
   const objects = await queryObjects(client);
   if (!objects.some(({ type }) => type === 'child<iothread>')) return [];
   const unsafe: QemuDisk[] = [];
   for (const disk of disks) if (await isInThread(client, disk)) unsafe.push(disk);
   return unsafe;
-}
-
-export function isSafe(version: string): boolean {
-  const parts = version.split('.').map(Number);
-  for (const [index, needed] of SAFE_SINCE.entries()) {
-    const seen = parts[index] ?? 0;
-    if (seen !== needed) return seen > needed;
-  }
-  return true;
 }
 
 async function isInThread(client: QmpClient, { qdev }: QemuDisk): Promise<boolean> {
@@ -52,13 +35,5 @@ async function isInThread(client: QmpClient, { qdev }: QemuDisk): Promise<boolea
 /** @throws HypervisorError HYPERVISOR_TOO_OLD naming the disks. */
 export async function refuseUnsafeDisks(client: QmpClient, disks: readonly QemuDisk[]): Promise<void> {
   const unsafe = (await findUnsafeDisks(client, disks)).map(({ name }) => name);
-  if (unsafe.length === 0) return;
-  throw new HypervisorError(
-    'HYPERVISOR_TOO_OLD',
-    `an I/O thread serves ${unsafe.join(', ')}: QEMU ${client.version} may crash when a reader leaves such a disk`,
-    {
-      hint: 'QEMU 8.2.3 and newer are safe; until then exclude the disk, or run it without an I/O thread',
-      fields: { disks: unsafe, version: client.version },
-    },
-  );
+  if (unsafe.length > 0) throw ioThreadError(unsafe, client.version);
 }

@@ -80,7 +80,7 @@ export class QmpFrontEnd implements FrontEnd {
     if (guest.disks.length === 0) {
       throw new HypervisorError('GUEST_STATE', `guest ${guest.name} has no disk that could be backed up`);
     }
-    await refuseUnsafeDisks(client, guest.disks);
+    if (!this.#options.allowIoThreads) await refuseUnsafeDisks(client, guest.disks);
     const plan = planJob(guest.disks, { run, bases: request.bases, checkpoint: request.checkpoint });
     const owner = await this.#owner();
     const door = { client, host: this.#host, options: this.#options, source: this.#source };

@@ -1,4 +1,5 @@
 import type { Finding } from '../../front-end.js';
+import { ioThreadError, outlivesReaders } from '../../io-threads.js';
 import type { DomainDisk } from '../domain-xml.js';
 import { noBitmapReason } from '../plan-disks.js';
 import type { DiskDetails } from './domain-details.js';
@@ -10,6 +11,7 @@ export async function* examineDisks(view: DomainView): AsyncGenerator<Finding> {
     yield judgeDisk(disk, view.sizes.get(disk.target));
     const details = view.details.disks.get(disk.target);
     if (details !== undefined) yield* remarks(disk, details);
+    if (disk.inIoThread) yield await examineIoThread(view, disk.target);
     if (view.state.state !== 'off') yield* await examineBlockJob(view, disk.target);
   }
   for (const { name, reason } of view.skipped) {
@@ -53,6 +55,26 @@ function* remarks({ target, isReadonly, isShareable }: DomainDisk, details: Disk
     yield { id: 'disk-backing', status: 'info', text, disk };
   }
   if (errorPolicy === 'report' || errorPolicy === 'ignore') yield { ...onError(errorPolicy), disk };
+}
+
+async function examineIoThread({ connection }: DomainView, disk: string): Promise<Finding> {
+  const { qemu } = await connection.versions();
+  if (qemu === undefined || outlivesReaders(qemu)) {
+    return {
+      id: 'disk-io-thread',
+      status: 'ok',
+      text: 'an I/O thread serves it, which this QEMU outlives',
+      disk,
+    };
+  }
+  const { message, hint } = ioThreadError([disk], qemu);
+  return {
+    id: 'disk-io-thread',
+    status: 'problem',
+    text: message,
+    ...(hint !== undefined && { fix: hint }),
+    disk,
+  };
 }
 
 const shareable: Finding = {
