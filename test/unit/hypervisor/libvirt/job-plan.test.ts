@@ -10,7 +10,13 @@ const SCRATCH = { place: '/var/tmp', isDevice: false, room: 1, reserve: 0 };
 function disk(target: string, format = 'qcow2'): SelectedDisk {
   return {
     ...{ target, type: 'file', device: 'disk', format, source: `/${target}`, path: `/${target}`, size: 512 },
-    ...{ isReadonly: false, isShareable: false, isTransient: false, encryption: undefined },
+    ...{
+      isReadonly: false,
+      isShareable: false,
+      isTransient: false,
+      inIoThread: false,
+      encryption: undefined,
+    },
   };
 }
 

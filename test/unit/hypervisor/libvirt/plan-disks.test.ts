@@ -5,7 +5,13 @@ import { noBitmapReason, selectDisks } from '#nbdelta/hypervisor/libvirt/plan-di
 function disk(target: string, changes: Partial<DomainDisk> = {}): DomainDisk {
   return {
     ...{ target, type: 'file', device: 'disk', format: 'qcow2', source: `/${target}`, path: `/${target}` },
-    ...{ isReadonly: false, isShareable: false, isTransient: false, encryption: undefined },
+    ...{
+      isReadonly: false,
+      isShareable: false,
+      isTransient: false,
+      inIoThread: false,
+      encryption: undefined,
+    },
     ...changes,
   };
 }
