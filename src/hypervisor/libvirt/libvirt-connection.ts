@@ -39,13 +39,14 @@ export class LibvirtConnection {
     if (options.connect?.includes('://')) parseConnectUri(options.connect);
     const virsh = new Virsh(options.connect);
     // Without --connect it is up to virsh's configuration and environment, which may well name another host.
-    const uri = (await virsh.run('uri')).trim();
-    const ssh = parseConnectUri(uri);
-    return new LibvirtConnection(
-      virsh,
-      ssh === undefined ? new LocalHost() : await SshHost.open(ssh),
-      options,
-    );
+    try {
+      const ssh = parseConnectUri((await virsh.run('uri')).trim());
+      const host = ssh === undefined ? new LocalHost() : await SshHost.open(ssh);
+      return new LibvirtConnection(virsh, host, options);
+    } catch (error) {
+      virsh[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** Asked once: it may take libvirt seconds to find out what its QEMU can do. */

@@ -115,6 +115,7 @@ export class LibvirtFrontEnd implements FrontEnd {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const opened = await this.#connection?.catch(() => undefined);
+    opened?.virsh[Symbol.dispose]();
     await opened?.host[Symbol.asyncDispose]();
   }
 

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ProgramResult, runProgram } from '../host/run-program.js';
 import { virshError } from './virsh-error.js';
+import { VirshShell } from './virsh-shell.js';
 
 /** A virsh command and its options by name: `{ domain: 'web1' }` is `--domain=web1`. */
 export interface VirshCall {
@@ -20,21 +21,29 @@ export interface VirshCall {
  * Runs virsh. Values never stand alone on its command line: a domain called `--config` is not an option, and no
  * shell sees them.
  */
-export class Virsh {
+export class Virsh implements Disposable {
   readonly connect: string | undefined;
+  readonly #shell: VirshShell;
 
   constructor(connect: string | undefined) {
     this.connect = connect;
+    this.#shell = new VirshShell(this.#global({}));
   }
 
   /** What the command printed. @throws HypervisorError: see `virsh-error.ts`. NbdeltaError TOOL_MISSING. */
   async run(command: string, call: VirshCall = {}): Promise<string> {
     return await withDocuments(call.documents ?? {}, async files => {
-      const args = [...this.#global(call), command, ...formatOptions({ ...call.options, ...files })];
-      const { timeoutMs, signal } = call;
-      const result = await runProgram('virsh', args, { timeoutMs, signal });
-      return checked(command, result);
+      const options = formatOptions({ ...call.options, ...files });
+      const { timeoutMs, signal, verbose } = call;
+      const answer = verbose || timeoutMs ? undefined : await this.#shell.ask(command, options);
+      if (answer !== undefined) return checked(command, answer);
+      const args = [...this.#global(call), command, ...options];
+      return checked(command, await runProgram('virsh', args, { timeoutMs, signal }));
     });
+  }
+
+  [Symbol.dispose](): void {
+    this.#shell[Symbol.dispose]();
   }
 
   /** A command about one domain: name, uuid or number. */

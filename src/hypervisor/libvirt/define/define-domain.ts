@@ -10,7 +10,8 @@ const DOMAIN_NAME = /^[^/\p{Cc}]{1,200}$/u;
  */
 export async function checkNameIsFree(connect: string | undefined, name: string): Promise<void> {
   if (!DOMAIN_NAME.test(name)) throw new UsageError(`${JSON.stringify(name)} cannot be a domain's name`);
-  const names = (await new Virsh(connect).run('list', { options: { all: true, name: true } })).split('\n');
+  using virsh = new Virsh(connect);
+  const names = (await virsh.run('list', { options: { all: true, name: true } })).split('\n');
   if (!names.some(line => line === name)) return;
   throw new HypervisorError('TARGET_EXISTS', `libvirt has a domain called ${name} already`, {
     hint: 'choose another name for --define',
@@ -20,5 +21,6 @@ export async function checkNameIsFree(connect: string | undefined, name: string)
 
 /** Defines a domain; it is not started. @throws HypervisorError with libvirt's words. */
 export async function defineDomain(connect: string | undefined, xml: string): Promise<void> {
-  await new Virsh(connect).run('define', { documents: { file: xml } });
+  using virsh = new Virsh(connect);
+  await virsh.run('define', { documents: { file: xml } });
 }
