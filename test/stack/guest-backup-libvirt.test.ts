@@ -1,7 +1,7 @@
 import { describeGuestBackups } from '../conformance/guest-backup-suite.js';
 import { startLibvirtGuest } from '../conformance/libvirt-harness.js';
-import { describeWith } from '../support/peers.js';
+import { describeStack } from '../support/libvirt/describe-stack.js';
 
-describeWith(['virsh', 'libvirtd', 'qemu-system-x86_64', 'qemu-img', 'unshare', 'nsenter'], 'libvirt', () => {
+describeStack('libvirt', () => {
   describeGuestBackups('libvirt', startLibvirtGuest);
 });

@@ -23,6 +23,7 @@ export type PeerTool =
   | 'libvirtd'
   | 'unshare'
   | 'nsenter'
+  | 'flock'
   | 'ssh'
   | 'sshd'
   | 'ssh-keygen'
@@ -37,24 +38,33 @@ export function hasTool(name: PeerTool): boolean {
 /** In CI a missing peer is a failure: a suite that skipped itself would look green. */
 const STRICT = ['true', '1'].includes(process.env['CI'] ?? '');
 
-/**
- * `describe` for tests that need peers. When one is missing, the suite is skipped under a name that says
- * which; with CI=true it is a failing test instead.
- */
-export function describeWith(tools: readonly PeerTool[], name: string, tests: () => void): void {
+/** Which of the programs are missing, in words; undefined when all are there. */
+export function missingTools(tools: readonly PeerTool[]): string | undefined {
   const missing = tools.filter(tool => !hasTool(tool));
-  if (missing.length === 0) {
+  return missing.length === 0 ? undefined : `not installed: ${missing.join(', ')}`;
+}
+
+/**
+ * `describe`, unless there is a reason against it: then the suite is skipped under a name that says why; with
+ * CI=true it is a failing test instead.
+ */
+export function describeUnless(reason: string | undefined, name: string, tests: () => void): void {
+  if (reason === undefined) {
     describe(name, tests);
     return;
   }
-  const reason = `not installed: ${missing.join(', ')}`;
   if (!STRICT) {
     describe.skip(`${name} (${reason})`, tests);
     return;
   }
   describe(name, () => {
-    it('has the programs that it needs', () => {
-      throw new Error(`${reason}; \`npm test\` as root installs them on Debian`);
+    it('has what it needs', () => {
+      throw new Error(`${reason}; \`npm test\` as root installs programs on Debian`);
     });
   });
+}
+
+/** `describe` for tests that need peers: a visible skip where one is missing, in CI a failure. */
+export function describeWith(tools: readonly PeerTool[], name: string, tests: () => void): void {
+  describeUnless(missingTools(tools), name, tests);
 }

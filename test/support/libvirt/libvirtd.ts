@@ -1,6 +1,8 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { type RunningProcess, type RunResult, run, startProcess, waitFor } from '../processes.js';
+import { chmod, cp, mkdir, writeFile } from 'node:fs/promises';
+import { type RunningProcess, type RunResult, run, startProcess } from '../processes.js';
 import { type TempFolder, tempFolder } from '../temp-folder.js';
+import { lendCapabilities } from './capabilities-cache.js';
+import { type MountNamespace, openMountNamespace } from './mount-namespace.js';
 
 /** Debian compiles these into libvirtd; in a mount namespace of its own each is a folder of the test's. */
 const FOLDERS = {
@@ -23,10 +25,10 @@ export class Libvirtd implements AsyncDisposable {
   readonly folder: TempFolder;
   /** `qemu:///system?socket=…` */
   readonly uri: string;
-  readonly #namespace: RunningProcess;
+  readonly #namespace: MountNamespace;
   #daemon: RunningProcess | undefined;
 
-  constructor(folder: TempFolder, namespace: RunningProcess) {
+  constructor(folder: TempFolder, namespace: MountNamespace) {
     this.folder = folder;
     this.#namespace = namespace;
     this.uri = `qemu:///system?socket=${folder.file('sock/libvirt-sock')}`;
@@ -64,61 +66,63 @@ export class Libvirtd implements AsyncDisposable {
 
   /** Runs a program where the daemon's mounts are. */
   inNamespace(command: string, ...args: readonly string[]): Promise<RunResult> {
-    return run('nsenter', ['-m', '-t', String(this.#namespace.pid), command, ...args]);
+    return this.#namespace.run(command, args);
   }
 
+  /** Nobody needs the guests any more: they go the short way, with everything else in the namespace. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#daemon === undefined) await this.start();
-    for (const name of (await this.virsh('list', '--name')).split('\n').filter(Boolean)) {
-      await this.tryVirsh('destroy', name);
-    }
-    await this.stop();
-    await this.#namespace.stop();
+    await this.kill();
+    await this.#namespace[Symbol.asyncDispose]();
     await this.folder[Symbol.asyncDispose]();
   }
 }
 
-export async function startLibvirtd(options: LibvirtdOptions = {}): Promise<Libvirtd> {
+export function startLibvirtd(options: LibvirtdOptions = {}): Promise<Libvirtd> {
+  return openLibvirtd(options, ({ folder }) => lendCapabilities(folder, learnCapabilities));
+}
+
+async function openLibvirtd(
+  options: LibvirtdOptions,
+  prepare: (libvirtd: Libvirtd) => Promise<void>,
+): Promise<Libvirtd> {
   const folder = await tempFolder();
+  // A QEMU that is not root must get through to its images.
+  await chmod(folder.path, 0o755);
   for (const name of [...Object.values(FOLDERS), 'sock', 'etc/qemu', 'log/qemu']) {
     await mkdir(folder.file(name), { recursive: true });
   }
   await writeConfiguration(folder, options);
-  const libvirtd = new Libvirtd(folder, await openNamespace(folder));
-  await libvirtd.start();
+  const mounts = Object.entries(FOLDERS).map(([path, name]) => [path, folder.file(name)]);
+  const libvirtd = new Libvirtd(folder, await openMountNamespace(Object.fromEntries(mounts)));
+  try {
+    await prepare(libvirtd);
+    await libvirtd.start();
+  } catch (error) {
+    await libvirtd[Symbol.asyncDispose]();
+    throw error;
+  }
   return libvirtd;
 }
 
-async function writeConfiguration(folder: TempFolder, { user = 'root', qemuConf = [] }: LibvirtdOptions) {
-  const owner = user === 'root' ? ['dynamic_ownership = 0'] : ['dynamic_ownership = 1'];
+async function learnCapabilities(into: string): Promise<void> {
+  await using libvirtd = await openLibvirtd({}, async () => undefined);
+  await cp(libvirtd.folder.file('cache/qemu/capabilities'), into, { recursive: true });
+}
+
+async function writeConfiguration(folder: TempFolder, options: LibvirtdOptions): Promise<void> {
+  const { user = 'root', qemuConf = [] } = options;
   const qemu = [
-    ...[`user = "${user}"`, `group = "${user}"`, ...owner, 'remember_owner = 0'],
+    ...[`user = "${user}"`, `group = "${user}"`],
+    ...[`dynamic_ownership = ${user === 'root' ? 0 : 1}`, 'remember_owner = 0'],
     ...['security_driver = "none"', 'namespaces = []', 'cgroup_controllers = []'],
     ...['stdio_handler = "file"', ...qemuConf],
   ];
   await writeFile(folder.file('etc/qemu.conf'), `${qemu.join('\n')}\n`);
   const daemon = [
-    ...[
-      `unix_sock_dir = "${folder.file('sock')}"`,
-      'unix_sock_group = "root"',
-      'unix_sock_rw_perms = "0700"',
-    ],
-    ...['auth_unix_ro = "none"', 'auth_unix_rw = "none"', 'listen_tls = 0', 'listen_tcp = 0'],
+    ...[`unix_sock_dir = "${folder.file('sock')}"`, 'unix_sock_group = "root"'],
+    ...['unix_sock_rw_perms = "0700"', 'auth_unix_ro = "none"', 'auth_unix_rw = "none"'],
+    ...['listen_tls = 0', 'listen_tcp = 0'],
     `log_outputs = "2:file:${folder.file('log/libvirtd.log')}"`,
   ];
   await writeFile(folder.file('etc/libvirtd.conf'), `${daemon.join('\n')}\n`);
-}
-
-/** A process that keeps the mount namespace, which every start of the daemon, and so every QEMU, shares. */
-async function openNamespace(folder: TempFolder): Promise<RunningProcess> {
-  const ready = folder.file('namespace.ready');
-  const mounts = Object.entries(FOLDERS).map(
-    ([path, name]) => `mkdir -p ${path} && mount --bind '${folder.file(name)}' ${path}`,
-  );
-  const script = `${mounts.join(' && ')} && touch '${ready}' && exec sleep infinity`;
-  const process = await startProcess('unshare', ['-m', '--propagation', 'slave', 'sh', '-c', script], {
-    ready: async () => (await run('test', ['-e', ready])).code === 0,
-  });
-  await waitFor(() => process.isRunning, 'the mount namespace');
-  return process;
 }
