@@ -1,10 +1,12 @@
 /** The stack that the other tests stand on: does a private libvirtd do what they take for granted? */
 import { readFile, writeFile } from 'node:fs/promises';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeStack } from '../support/libvirt/describe-stack.js';
 import type { Domain } from '../support/libvirt/domain.js';
 import { type Libvirtd, startLibvirtd } from '../support/libvirt/libvirtd.js';
+import { type LinuxDomain, startLinuxDomain } from '../support/libvirt/linux-domain.js';
 import { definePausedDomain } from '../support/libvirt/paused-domain.js';
+import { contentAfter, sharedTick, TICKS_SIZE, ticksOf } from '../support/libvirt/ticks.js';
 import { nbdinfoMap } from '../support/nbd-tools.js';
 import { runOk, waitFor } from '../support/processes.js';
 import { createQcow2, readImage } from '../support/qcow2-image.js';
@@ -100,3 +102,64 @@ describeStack('a private libvirtd', () => {
     await expect(runOk('test', ['-e', mine.folder.path])).rejects.toThrow();
   });
 }, ['nbdinfo']);
+
+describeStack('a real guest', () => {
+  let libvirtd: Libvirtd;
+  let linux: LinuxDomain;
+
+  beforeAll(async () => {
+    libvirtd = await startLibvirtd();
+    const image = libvirtd.folder.file('vda.qcow2');
+    await createQcow2(image, TICKS_SIZE);
+    const disks = [{ target: 'vda', image, format: 'qcow2' as const }];
+    linux = await startLinuxDomain(libvirtd, { name: 'linux', disks, agent: true });
+  }, 300_000);
+  afterAll(async () => {
+    linux?.[Symbol.dispose]();
+    await libvirtd?.[Symbol.asyncDispose]();
+  });
+
+  it('runs what it is told, and says how that ended', async () => {
+    expect(await linux.shell.run('echo one; echo two')).toBe('one\ntwo\n');
+    expect(await linux.shell.tryRun('printf x; false')).toEqual({ code: 1, output: 'x' });
+    await expect(linux.shell.run('false')).rejects.toThrow('exit code 1');
+  });
+
+  it('has an agent that libvirt can talk to', async () => {
+    await linux.shell.run('mke2fs -F /dev/vda && mount -t ext2 /dev/vda /mnt');
+    const freeze = await libvirtd.virsh('domfsfreeze', 'linux');
+    expect(await libvirtd.virsh('domfsthaw', 'linux')).toBe(freeze);
+    await linux.shell.run('umount /mnt && blkdiscard /dev/vda');
+  });
+
+  it('writes what ticks.ts says, discards and zeroes among it', async () => {
+    await linux.shell.run('for n in $(seq 41); do tick vda $n; done', 120_000);
+    await linux.domain.shutdown();
+    expect(ticksOf(await readImage(linux.domain.disks[0]!.image))).toBe(41);
+  }, 150_000);
+}, ['busybox', 'cpio']);
+
+describe('the check that disks are of one instant', () => {
+  const patched = (count: number, from: number, block: number) => {
+    const disk = contentAfter(count);
+    contentAfter(from).copy(disk, block * 65_536, block * 65_536, (block + 1) * 65_536);
+    return disk;
+  };
+
+  it('knows every step', () => {
+    for (const count of [0, 1, 2, 41, 300]) expect(ticksOf(contentAfter(count))).toBe(count);
+    expect(sharedTick(contentAfter(301), contentAfter(300))).toBe(300);
+  });
+
+  it('finds a block that is older than the others, or zero that was not zeroed', () => {
+    const block = (number: number) => (number * 7_919) % 256;
+    expect(() => ticksOf(patched(300, 290, block(298)))).toThrow('not of one instant: newest step 300');
+    // Step 299 zeroes what step 43 wrote.
+    expect(() => ticksOf(patched(300, 298, block(299)))).toThrow('not of one instant');
+  });
+
+  it('finds disks that are of one instant each, and not the same', () => {
+    expect(() => sharedTick(contentAfter(310), contentAfter(300))).toThrow('not of the same instant');
+    expect(() => sharedTick(contentAfter(300), contentAfter(303))).toThrow('not of the same instant');
+  });
+});

@@ -38,9 +38,9 @@ export class Domain {
     await this.libvirtd.virsh('destroy', '--graceful', this.name);
   }
 
-  /** Asks the guest to shut down and waits until it is off. */
+  /** Asks the guest's agent to shut down and waits until it is off. */
   async shutdown(): Promise<void> {
-    await this.libvirtd.virsh('shutdown', this.name);
+    await this.libvirtd.virsh('shutdown', this.name, '--mode', 'agent');
     await this.isOff();
   }
 
