@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, readlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { hasEnded, parseProcessStat } from '../process/process-stat.js';
 
 /** Which process on which host, precisely enough to tell later whether it still runs. */
 export interface ProcessIdentity {
@@ -45,20 +46,11 @@ export const procProbe: ProcessProbe = {
   async startOf(pid) {
     const stat = await readTrimmed(`/proc/${pid}/stat`);
     const found = stat === null ? null : parseProcessStat(stat);
-    // A zombie only waits for its parent to notice that it ended.
-    if (found !== null && /[ZX]/.test(found.state)) return { kind: 'gone' };
+    if (found !== null && hasEnded(found)) return { kind: 'gone' };
     if (found !== null) return { kind: 'running', start: found.start };
     return { kind: signalFinds(pid) ? 'unknown' : 'gone' };
   },
 };
-
-/** Fields 3 and 22 of `/proc/PID/stat`. Field 2 is the program's name and may hold spaces and parentheses. */
-export function parseProcessStat(stat: string): { readonly state: string; readonly start: string } | null {
-  const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const state = afterName[3 - 3];
-  const start = afterName[22 - 3];
-  return state !== undefined && start !== undefined && /^\d+$/.test(start) ? { state, start } : null;
-}
 
 /** Whether the process that `holder` describes is certainly gone: `false` also when that cannot be told. */
 export async function isCertainlyGone(holder: ProcessIdentity, probe: ProcessProbe): Promise<boolean> {

@@ -8,6 +8,7 @@ export type SourceTree = ReadonlyMap<string, string>;
 
 const LOWER_ROOMS = [
   'errors',
+  'process',
   'extents',
   'nbd/protocol',
   'nbd/transport',
@@ -24,6 +25,7 @@ const LOWER_ROOMS = [
 /** Room → the other rooms that it may import, for types as for values. */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   errors: [],
+  process: [],
   extents: ['errors'],
   'nbd/protocol': ['errors'],
   'nbd/transport': ['errors', 'nbd/protocol'],
@@ -32,9 +34,9 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   changes: ['errors', 'extents', 'nbd/protocol', 'nbd/client'],
   codec: ['errors'],
   archive: ['errors', 'extents', 'codec'],
-  repository: ['errors', 'archive', 'extents'],
+  repository: ['errors', 'process', 'archive', 'extents'],
   chain: ['errors', 'extents', 'codec', 'archive', 'repository'],
-  hypervisor: ['errors', 'nbd/protocol'],
+  hypervisor: ['errors', 'process', 'nbd/protocol'],
   operations: LOWER_ROOMS,
   cli: ['operations', 'errors'],
   // The errors are values: whoever uses the library must be able to ask `instanceof`.

@@ -10,6 +10,8 @@ export interface RunOptions {
   /** It is ended after this, and that is an error. Default 60 s. */
   readonly timeoutMs?: number | undefined;
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** In a session of its own: a Ctrl-C at the terminal, which reaches every program there, does not end it half-way. */
+  readonly detached?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -30,10 +32,11 @@ export async function runProgram(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<ProgramResult> {
-  const { input, timeoutMs = 60_000, env, signal } = options;
+  const { input, timeoutMs = 60_000, env, detached = false, signal } = options;
   signal?.throwIfAborted();
   const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
+    detached,
     env: { ...process.env, LC_ALL: 'C', ...env },
   });
   const out: Buffer[] = [];

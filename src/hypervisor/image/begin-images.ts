@@ -1,6 +1,6 @@
-import { join } from 'node:path';
+import { HypervisorError } from '../../errors.js';
 import { formatNbdUri } from '../../nbd/protocol/uri.js';
-import type { BeginRequest } from '../front-end.js';
+import type { Action, BeginRequest } from '../front-end.js';
 import type { FrontEndOptions } from '../front-end-options.js';
 import type { Host } from '../host/host.js';
 import { makeSocketFolder, planSocketFolder, socketPath } from '../host/socket-folder.js';
@@ -9,6 +9,7 @@ import { chooseBitmaps } from './choose-bitmaps.js';
 import { endImages } from './end-images.js';
 import { detailImage, type ImageDetails, imageDetails, referenceOf } from './image-details.js';
 import { describeGuestDisk, type ImageDisk, noBitmap } from './image-disks.js';
+import { readImageFile } from './image-file.js';
 import { startNbdProcess } from './nbd-process.js';
 import { addBitmap } from './qemu-image.js';
 
@@ -35,11 +36,20 @@ export async function beginImages(session: ImageSession): Promise<SessionRecord>
     await session.request.journal(running);
     return running;
   } catch (error) {
-    await endImages(session.host, planned, 'abort').catch((second: unknown) => {
-      if (error instanceof Error) error.cause ??= second;
-    });
-    throw error;
+    throw await withLeftovers(error, () => endImages(session.host, planned, 'abort'));
   }
+}
+
+/** Cleans up after an error; what could not be removed becomes its cause: it must not hide what went wrong first. */
+async function withLeftovers(error: unknown, end: () => Promise<readonly Action[]>): Promise<unknown> {
+  const second = await end().then(leftBehind, (failure: unknown) => failure);
+  if (error instanceof Error && second !== undefined) error.cause ??= second;
+  return error;
+}
+
+function leftBehind(actions: readonly Action[]): Error | undefined {
+  const left = actions.filter(({ what }) => what === 'left').map(({ text }) => text);
+  return left.length === 0 ? undefined : new HypervisorError('HYPERVISOR_FAILED', left.join('; '));
 }
 
 async function planRecord({
@@ -72,7 +82,8 @@ async function planRecord({
 async function addBitmaps({ disks, request }: ImageSession, { checkpoint }: SessionRecord): Promise<void> {
   if (checkpoint === null) return;
   for (const { name, info, reference } of disks) {
-    if (noBitmap(name, info) === null) await addBitmap(reference, checkpoint, { signal: request.signal });
+    request.signal?.throwIfAborted();
+    if (noBitmap(name, info) === null) await addBitmap(reference, checkpoint);
   }
 }
 
@@ -84,12 +95,12 @@ async function serve({ request }: ImageSession, planned: SessionRecord): Promise
       image: referenceOf(image),
       exportName: image.disk,
       socket: image.socket,
-      log: join(details.folder, `${index}.log`),
       bitmap: planned.disks[index]!.bitmap,
       lasting: request.lasting,
       signal: request.signal,
     });
-    const servers = [...imageDetails(record).servers, { disk: image.disk, ...mark }];
+    const { change } = await readImageFile(image.reference.path);
+    const servers = [...imageDetails(record).servers, { disk: image.disk, ...mark, change }];
     record = { ...record, details: { ...details, servers } };
     await request.journal(record);
   }

@@ -12,7 +12,10 @@ export interface ChosenBitmaps {
 export function chooseBitmaps(disks: readonly ImageDisk[], bases: readonly BaseCheckpoint[]): ChosenBitmaps {
   const base = bases.find(({ name }) => disks.some(disk => problemWith(disk, name) === null)) ?? bases[0];
   if (base === undefined)
-    return { since: undefined, disks: disks.map(() => ({ bitmap: null, reason: null })) };
+    return {
+      since: undefined,
+      disks: disks.map(({ name, info }) => ({ bitmap: null, reason: noBitmap(name, info) })),
+    };
   const chosen = disks.map(disk => {
     const reason = problemWith(disk, base.name);
     return { bitmap: reason === null ? base.name : null, reason };

@@ -1,3 +1,5 @@
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { errorLine, NbdeltaError } from '../../errors.js';
 import type { DiskSelection, Finding } from '../front-end.js';
 import type { FrontEndOptions } from '../front-end-options.js';
@@ -5,7 +7,7 @@ import type { Host } from '../host/host.js';
 import { planSocketFolder } from '../host/socket-folder.js';
 import { newRunName, parseRunName } from '../run-name.js';
 import { type ImageDisk, type NamedImage, noBitmap, readImageDisk } from './image-disks.js';
-import { checkUnused, readQemuVersion } from './qemu-image.js';
+import { checkReadable, readQemuVersion } from './qemu-image.js';
 
 /** What can be backed up of images, and how. Changes nothing. */
 export async function* examineImages(
@@ -34,8 +36,9 @@ async function* examineImage(image: NamedImage, options: FrontEndOptions): Async
   }
   yield describeImage(disk);
   yield* examineBitmaps(disk);
+  yield* examineAccess(disk);
   try {
-    await checkUnused(disk.reference);
+    await checkReadable(disk.reference);
     yield { id: 'image-lock', status: 'ok', disk: name, text: `${disk.reference.path} is not in use` };
   } catch (error) {
     yield problem('image-lock', name, error);
@@ -59,7 +62,32 @@ function* examineBitmaps({ name, info }: ImageDisk): Generator<Finding> {
     if (bitmap.isInconsistent) {
       const fix = 'nothing to do: the next backup of this disk is a full';
       yield { id: 'bitmap', status: 'warning', disk: name, text: `${text} is inconsistent`, fix };
-    } else yield { id: 'bitmap', status: 'ok', disk: name, text: `${text} records` };
+    } else if (bitmap.isRecording) yield { id: 'bitmap', status: 'ok', disk: name, text: `${text} records` };
+    else yield { id: 'bitmap', status: 'info', disk: name, text: `${text} is disabled` };
+  }
+}
+
+/** A backup adds a bitmap, and so writes to the image. */
+async function* examineAccess({ name, info, reference }: ImageDisk): AsyncGenerator<Finding> {
+  const [id, disk] = ['image-access', name];
+  if (noBitmap(name, info) !== null) return;
+  if (info.isCorrupt) {
+    const text = `${reference.path} is marked as corrupt: no bitmap can be added to it`;
+    yield {
+      id,
+      status: 'problem',
+      disk,
+      text,
+      fix: 'qemu-img check -r all, or back it up with --level copy',
+    };
+    return;
+  }
+  try {
+    await access(reference.path, constants.W_OK);
+    yield { id, status: 'ok', disk, text: `${reference.path} may be written to, for its bitmaps` };
+  } catch (error) {
+    const fix = 'run as a user who may write to it, or back it up with --level copy, which only reads';
+    yield { ...problem(id, name, error), fix };
   }
 }
 

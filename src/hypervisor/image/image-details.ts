@@ -15,13 +15,22 @@ const reference = z.object({
 const details = z.object({
   /** Private folder of the sockets. */
   folder: z.string(),
-  images: z.array(z.object({ disk: z.string(), reference, inode: z.number(), socket: z.string() })),
+  images: z.array(z.object({ disk: z.string(), reference, identity: z.string(), socket: z.string() })),
   /** The qemu-nbd of each image that was started. */
-  servers: z.array(z.object({ disk: z.string(), pid: z.int().positive(), start: z.string() })),
+  servers: z.array(
+    z.object({
+      disk: z.string(),
+      pid: z.int().positive(),
+      start: z.string(),
+      /** The image's file when it had been opened. */
+      change: z.string().nullable(),
+    }),
+  ),
 });
 
 export type ImageDetails = Readonly<z.output<typeof details>>;
 export type DetailedImage = ImageDetails['images'][number];
+export type ImageServer = ImageDetails['servers'][number];
 
 /** @throws HypervisorError when the record is of another version, or not of images. */
 export function imageDetails(record: SessionRecord): ImageDetails {
@@ -33,11 +42,11 @@ export function imageDetails(record: SessionRecord): ImageDetails {
   });
 }
 
-export function detailImage({ name, reference: image, inode }: ImageDisk, socket: string): DetailedImage {
+export function detailImage({ name, reference: image, identity }: ImageDisk, socket: string): DetailedImage {
   const { secretFile, ...rest } = image;
   return {
     disk: name,
-    inode,
+    identity,
     socket,
     reference: { ...rest, ...(secretFile !== undefined && { secretFile }) },
   };

@@ -1,11 +1,12 @@
-import { realpath, stat } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { basename, extname, resolve } from 'node:path';
 import { HypervisorError, UsageError } from '../../errors.js';
 import type { GuestDisk, Reason } from '../front-end.js';
 import type { FrontEndOptions } from '../front-end-options.js';
-import { hostFailure, isMissing } from '../host/host-failure.js';
+import type { ImageReference } from './image-argument.js';
+import { checkSecretFile, readImageFile } from './image-file.js';
+import { checkGuessedFormat, formatOfName } from './image-format.js';
 import type { ImageInfo } from './image-info.js';
-import type { ImageReference } from './image-options.js';
 import { readImageInfo } from './qemu-image.js';
 
 /** An image to be read, as it was named. */
@@ -22,7 +23,7 @@ export interface ImageDisk {
   readonly reference: ImageReference;
   readonly info: ImageInfo;
   /** Tells later whether it is the same file still. */
-  readonly inode: number;
+  readonly identity: string;
 }
 
 /**
@@ -53,41 +54,35 @@ export function nameFromPath(path: string): string {
   return name === '' ? 'disk0' : name;
 }
 
-/** Looks at the image. @throws HypervisorError GUEST_UNKNOWN, HYPERVISOR_DENIED and others. */
+/** Looks at the image. @throws HypervisorError GUEST_UNKNOWN, HYPERVISOR_DENIED and others; UsageError. */
 export async function readImageDisk(image: NamedImage, options: FrontEndOptions): Promise<ImageDisk> {
-  const path = await realPath(image.path);
-  const file = await stat(path);
-  if (file.isDirectory()) {
-    throw new HypervisorError('GUEST_UNKNOWN', `${image.path} is a folder, not an image`, {
-      hint: 'name the image in it',
-    });
-  }
-  const info = await readImageInfo(path, image.format);
-  const reference: ImageReference = {
-    ...{ path, format: info.format, isDevice: file.isBlockDevice(), isEncrypted: info.isEncrypted },
-    secretFile: options.secretFile === undefined ? undefined : resolve(options.secretFile),
-  };
-  if (info.isEncrypted && options.secretFile === undefined) throw needsSecret(image.path);
-  return { name: image.name, reference, info, inode: file.ino };
+  const { name } = image;
+  const { isDevice, identity } = await readImageFile(image.path);
+  const path = await realpath(image.path);
+  // The name that was given counts, not what it is a link to.
+  const said = image.format ?? formatOfName(image.path);
+  const info = await readImageInfo(path, said);
+  if (said === undefined) checkGuessedFormat(path, info);
+  const secretFile = options.secretFile === undefined ? undefined : resolve(options.secretFile);
+  if (info.isEncrypted) await checkSecret(image.path, secretFile);
+  const { format, isEncrypted } = info;
+  return { name, reference: { path, format, isDevice, isEncrypted, secretFile }, info, identity };
 }
 
-async function realPath(path: string): Promise<string> {
-  try {
-    return await realpath(path);
-  } catch (cause) {
-    if (!isMissing(cause)) throw hostFailure(`cannot look at ${path}`, cause);
-    throw new HypervisorError('GUEST_UNKNOWN', `there is no image ${path}`, {
-      cause,
-      hint: 'check the path',
-    });
-  }
-}
-
-function needsSecret(path: string): HypervisorError {
-  return new HypervisorError('HYPERVISOR_DENIED', `${path} is encrypted`, {
+async function checkSecret(path: string, secretFile: string | undefined): Promise<void> {
+  if (secretFile !== undefined) return await checkSecretFile(secretFile);
+  throw new HypervisorError('HYPERVISOR_DENIED', `${path} is encrypted`, {
     hint: 'give the file with its passphrase with --secret',
     fields: { image: path },
   });
+}
+
+/** @throws UsageError when two of them are the same file: each would take the other's bitmaps for its own. */
+export function checkDistinct(disks: readonly ImageDisk[]): void {
+  for (const [index, disk] of disks.entries()) {
+    const twin = disks.slice(0, index).find(({ identity }) => identity === disk.identity);
+    if (twin !== undefined) throw new UsageError(`${twin.name} and ${disk.name} are the same image`);
+  }
 }
 
 export function describeGuestDisk({ name, info, reference }: ImageDisk): GuestDisk {

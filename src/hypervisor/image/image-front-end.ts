@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { UsageError } from '../../errors.js';
 import type {
   Action,
@@ -20,6 +21,7 @@ import { beginImages } from './begin-images.js';
 import { endImages, removeBitmaps } from './end-images.js';
 import { examineImages } from './examine-images.js';
 import {
+  checkDistinct,
   describeGuestDisk,
   type ImageDisk,
   type NamedImage,
@@ -45,10 +47,11 @@ export class ImageFrontEnd implements FrontEnd {
   constructor(sources: readonly NamedSource[], options: FrontEndOptions, images?: readonly NamedImage[]) {
     const given = sources.map(({ disk, source }) => {
       if (source.kind !== 'image') throw new UsageError(`${source.text} is no image`);
-      return { disk, path: source.path };
+      // Another process, somewhere else, may end what is begun here.
+      return { disk, path: resolve(source.path) };
     });
     this.#options = options;
-    this.#sources = sources.map(({ source }) => source.text);
+    this.#sources = given.map(({ path }) => `image:${path}`);
     this.#images = images ?? nameImages(given).map(image => ({ ...image, format: options.imageFormat }));
   }
 
@@ -130,6 +133,7 @@ export class ImageFrontEnd implements FrontEnd {
   async #read(selection: DiskSelection) {
     const disks: ImageDisk[] = [];
     for (const image of this.#images) disks.push(await readImageDisk(image, this.#options));
+    checkDistinct(disks);
     return selectDisks({ disks, skipped: [] }, selection);
   }
 }

@@ -1,28 +1,38 @@
-import { stat } from 'node:fs/promises';
 import { HypervisorError } from '../../errors.js';
-import { isSameProcess } from '../host/process-start.js';
 import type { SessionRecord } from '../session-record.js';
-import { type DetailedImage, imageDetails } from './image-details.js';
+import { type DetailedImage, type ImageServer, imageDetails } from './image-details.js';
+import { readImageFile } from './image-file.js';
+import { readServerLog } from './nbd-process.js';
+import { isServing } from './server-processes.js';
 
 const POLL_MS = 500;
 
-/** Whether every image is still served by the process that was started for it. @throws HypervisorError JOB_LOST. */
+/**
+ * Whether every image is still served by the process that was started for it, and is what it was then.
+ * @throws HypervisorError JOB_LOST.
+ */
 export async function checkImages(record: SessionRecord): Promise<void> {
   const { images, servers } = imageDetails(record);
   for (const image of images) {
     const server = servers.find(({ disk }) => disk === image.disk);
-    if (server === undefined || !(await isSameProcess(server))) {
-      throw jobLost(record.run, `qemu-nbd of disk ${image.disk} has ended`);
+    if (server === undefined || !(await isServing(server, image.socket))) {
+      const said = await readServerLog(image.socket);
+      throw jobLost(record.run, `qemu-nbd of disk ${image.disk} has ended${said && `: ${said}`}`);
     }
-    await checkFile(record.run, image);
+    await checkFile(record.run, image, server);
   }
 }
 
-/** QEMU's lock keeps others from writing to the image, not from putting another file in its place. */
-async function checkFile(run: string, { disk, reference, inode }: DetailedImage): Promise<void> {
-  const now = await stat(reference.path).catch(() => undefined);
-  if (now?.ino === inode) return;
-  throw jobLost(run, `the image of disk ${disk}, ${reference.path}, is another file now`);
+/**
+ * QEMU's lock keeps other QEMUs from writing to the image. It does not keep anybody from putting another file in its
+ * place, nor programs that know nothing of it (cp, dd, a loop device) from writing.
+ */
+async function checkFile(run: string, image: DetailedImage, server: ImageServer): Promise<void> {
+  const { disk, reference, identity } = image;
+  const where = `the image of disk ${disk}, ${reference.path},`;
+  const now = await readImageFile(reference.path).catch(() => undefined);
+  if (now?.identity !== identity) throw jobLost(run, `${where} is not the same file any more`);
+  if (now.change !== server.change) throw jobLost(run, `${where} was written to while it was read`);
 }
 
 function jobLost(run: string, why: string): HypervisorError {

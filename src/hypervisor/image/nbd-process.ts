@@ -4,13 +4,13 @@ import { open, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AbortedError, HypervisorError, NbdeltaError } from '../../errors.js';
-import { isSameProcess, markProcess, type ProcessMark } from '../host/process-start.js';
+import { markProcess, type ProcessMark } from '../host/process-start.js';
 import { oneLine } from '../host/run-program.js';
-import { type ImageReference, openingArguments } from './image-options.js';
-import { imageError } from './qemu-image.js';
+import { type ImageReference, imageArguments } from './image-argument.js';
+import { imageError } from './image-error.js';
+import { endProcess } from './server-processes.js';
 
 const START_TIMEOUT_MS = 15_000;
-const END_TIMEOUT_MS = 15_000;
 const POLL_MS = 10;
 /** Connections at once. */
 const CLIENTS = 16;
@@ -19,8 +19,6 @@ export interface NbdProcessOptions {
   readonly image: ImageReference;
   readonly exportName: string;
   readonly socket: string;
-  /** Where it writes what it has to say. */
-  readonly log: string;
   readonly bitmap: string | null;
   /** Whether it outlives this process. Otherwise it ends with it: it would keep the guest from starting. */
   readonly lasting: boolean;
@@ -28,21 +26,25 @@ export interface NbdProcessOptions {
 }
 
 /**
- * Starts a qemu-nbd that serves the image read-only.
+ * Starts a qemu-nbd that serves the image read-only, under QEMU's lock.
  * @throws HypervisorError IMAGE_IN_USE and others with its words; nothing is left then.
  */
 export async function startNbdProcess(options: NbdProcessOptions): Promise<ProcessMark> {
   const { image, exportName, socket, bitmap } = options;
-  const log = await open(options.log, 'a', 0o600);
+  const log = await open(logPath(socket), 'a', 0o600);
   try {
     const args = [
       ...['--read-only', '--persistent', '--shared', String(CLIENTS), '--socket', socket],
       ...['--export-name', exportName, ...(bitmap === null ? [] : ['--bitmap', bitmap])],
-      ...openingArguments(image),
+      ...imageArguments(image, 'reading'),
     ];
-    const env = { ...process.env, LC_ALL: 'C' };
     const [program, all] = commandLine(args, options.lasting);
-    const child = spawn(program, all, { detached: true, stdio: ['ignore', log.fd, log.fd], env });
+    const child = spawn(program, all, {
+      // Neither a Ctrl-C at our terminal nor our folder concerns it.
+      ...{ detached: true, cwd: '/' },
+      stdio: ['ignore', log.fd, log.fd],
+      env: { ...process.env, LC_ALL: 'C' },
+    });
     const ended = new Promise<Error | 'ended'>(resolve => {
       child.once('error', resolve);
       child.once('exit', () => resolve('ended'));
@@ -52,6 +54,15 @@ export async function startNbdProcess(options: NbdProcessOptions): Promise<Proce
   } finally {
     await log.close();
   }
+}
+
+/** What the server of a socket has had to say, on one line. */
+export async function readServerLog(socket: string): Promise<string> {
+  return oneLine(await readFile(logPath(socket), 'utf8').catch(() => ''));
+}
+
+function logPath(socket: string): string {
+  return `${socket}.log`;
 }
 
 /** Under util-linux's setpriv, where there is one, the kernel ends the program with its parent, even after a SIGKILL. */
@@ -64,7 +75,7 @@ function commandLine(args: readonly string[], lasting: boolean): [string, string
 async function whenServing(
   pid: number | undefined,
   ended: Promise<Error | 'ended'>,
-  { image, socket, log, signal }: NbdProcessOptions,
+  { image, socket, signal }: NbdProcessOptions,
 ): Promise<ProcessMark> {
   let end: Error | 'ended' | undefined;
   void ended.then(how => {
@@ -75,8 +86,7 @@ async function whenServing(
   while (!(await accepts(socket))) {
     await delay(POLL_MS);
     if (end instanceof Error) throw notStarted(end);
-    if (end !== undefined)
-      throw imageError(image.path, 'serve', { stderr: oneLine(await readFile(log, 'utf8')) });
+    if (end !== undefined) throw await endedEarly(image, socket);
     const isLate = performance.now() > deadline;
     if (!isLate && !signal?.aborted) continue;
     if (mark !== undefined) await endProcess(mark);
@@ -84,16 +94,25 @@ async function whenServing(
     throw new HypervisorError(
       'HYPERVISOR_UNREACHABLE',
       `qemu-nbd does not serve ${image.path} after ${START_TIMEOUT_MS / 1000} s`,
+      { hint: 'does its storage answer?' },
     );
   }
   if (mark !== undefined) return mark;
   throw new HypervisorError('HYPERVISOR_FAILED', `qemu-nbd for ${image.path} ended at once`);
 }
 
+async function endedEarly(image: ImageReference, socket: string): Promise<NbdeltaError> {
+  const said = await readServerLog(socket);
+  // setpriv's words.
+  if (/failed to execute qemu-nbd/.test(said)) return notStarted(new Error(said));
+  return imageError(image, 'serve', said);
+}
+
 function notStarted(cause: Error): NbdeltaError {
   return new NbdeltaError('TOOL_MISSING', `qemu-nbd is needed: ${cause.message}`, {
     cause,
     hint: 'install qemu-utils',
+    fields: { tool: 'qemu-nbd' },
   });
 }
 
@@ -106,26 +125,4 @@ function accepts(path: string): Promise<boolean> {
     };
     socket.once('connect', () => answer(true)).once('error', () => answer(false));
   });
-}
-
-/** Ends a process and waits until it is gone; whether it was there. @throws HypervisorError when it cannot be ended. */
-export async function endProcess(mark: ProcessMark): Promise<boolean> {
-  if (!(await isSameProcess(mark))) return false;
-  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-    send(mark.pid, signal);
-    const deadline = performance.now() + END_TIMEOUT_MS;
-    while (performance.now() < deadline) {
-      if (!(await isSameProcess(mark))) return true;
-      await delay(POLL_MS);
-    }
-  }
-  throw new HypervisorError('HYPERVISOR_FAILED', `process ${mark.pid} (qemu-nbd) does not end`);
-}
-
-function send(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
 }

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Guest } from '../../hypervisor/front-end.js';
 import type { SessionRecord } from '../../hypervisor/session-record.js';
 
@@ -9,5 +10,12 @@ export function concernsGuest(
 ): boolean {
   if (record.kind !== guest.kind) return false;
   if (record.guest.id !== null && guest.id !== null) return record.guest.id === guest.id;
-  return record.sources.some(source => sources.includes(source));
+  const given = sources.map(absolute);
+  return record.sources.some(source => given.includes(absolute(source)));
+}
+
+/** A record names an image by its absolute path: it is read in another folder as well. */
+function absolute(source: string): string {
+  const path = /^image:(.+)$/is.exec(source)?.[1];
+  return path === undefined ? source : `image:${resolve(path)}`;
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseProcessStat } from '#nbdelta/process/process-stat.js';
 import { LocalBackend } from '#nbdelta/repository/local-backend.js';
 import { acquireLock, type MachineLock } from '#nbdelta/repository/lock.js';
 import {
@@ -11,7 +12,6 @@ import {
   type ProcessIdentity,
   type ProcessProbe,
   type ProcessStart,
-  parseProcessStat,
   procProbe,
 } from '#nbdelta/repository/process-identity.js';
 import { initRepository } from '#nbdelta/repository/repository.js';
