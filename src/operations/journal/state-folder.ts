@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { errorLine, StorageError } from '../../errors.js';
 import { parseRunName } from '../../hypervisor/run-name.js';
 import {
@@ -32,7 +32,7 @@ export class StateFolder {
   readonly path: string;
 
   constructor(path: string = defaultStateFolder()) {
-    this.path = path;
+    this.path = resolve(path);
   }
 
   get #runs(): string {
@@ -44,7 +44,7 @@ export class StateFolder {
     const file = this.#file(entry.record.run);
     const temporary = join(this.#runs, `.${randomBytes(8).toString('hex')}`);
     try {
-      await mkdir(this.#runs, { recursive: true, mode: 0o700 });
+      await makeFolders(this.#runs);
       const handle = await open(temporary, 'wx', 0o600);
       try {
         await handle.writeFile(encodeJournalEntry(entry));
@@ -115,6 +115,24 @@ export class StateFolder {
   #file(run: string): string {
     return join(this.#runs, `${run}.json`);
   }
+}
+
+/** One after another: Node's own recursive mkdir never comes back where a system refuses with ENOENT, as /proc does. */
+async function makeFolders(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    const parent = dirname(path);
+    if (code !== 'ENOENT' || parent === path || (await isFolder(parent))) throw error;
+    await makeFolders(parent);
+    await mkdir(path, { mode: 0o700 });
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
 
 async function readEntry(file: string, run: string): Promise<JournalEntry> {

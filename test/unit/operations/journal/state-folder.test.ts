@@ -73,6 +73,11 @@ describe('the state folder', () => {
     expect(unreadable.map(({ run }) => run).sort()).toEqual([torn, other].sort());
   });
 
+  it('is an error, not an endless loop, where no folder can be made', async () => {
+    const put = new StateFolder('/proc/nbdelta').put(entry(newRunName('0123abcd').text));
+    await expect(put).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+  });
+
   it('takes no token for a path', async () => {
     await chmod(folder.path, 0o700);
     await writeFile(folder.file('x.json'), JSON.stringify(entry(newRunName('0123abcd').text)));
