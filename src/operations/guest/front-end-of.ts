@@ -15,8 +15,9 @@ export async function openSources(
 
 /** The front-end that a recorded run was begun with. */
 export async function openRecorded(record: SessionRecord, options: FrontEndOptions): Promise<FrontEnd> {
+  // What the disks are called is in the record; here two images must not be called the same.
   const sources = record.sources.map((text, index) => ({
-    disk: record.kind === 'image' ? record.disks[index]?.name : undefined,
+    disk: record.kind === 'image' ? `image${index}` : undefined,
     source: parseSource(text),
   }));
   return await openFrontEnd(sources, { ...options, connect: record.connect ?? options.connect });
