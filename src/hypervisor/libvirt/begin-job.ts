@@ -18,6 +18,9 @@ import { withFrozenGuest } from './quiesce.js';
 import { forecastScratch, inspectScratch, type Scratch } from './scratch.js';
 import { brokenBitmap } from './virsh-error.js';
 
+/** Making the scratch of a LUKS disk alone takes QEMU seconds, half a minute on a busy machine. */
+const BEGIN_MS = 300_000;
+
 export interface BeginParts {
   readonly connection: LibvirtConnection;
   readonly described: DescribedGuest;
@@ -179,6 +182,7 @@ class BeginningJob {
     const { checkpoint } = planned;
     // No signal: killing virsh now would leave open whether the job began.
     await connection.virsh.domain(domain.uuid, 'backup-begin', {
+      timeoutMs: BEGIN_MS,
       documents: {
         backupxml: formatBackup(jobDetails(planned).server, jobs, others),
         checkpointxml: checkpoint === null ? undefined : formatCheckpoint(checkpoint, jobs, others),

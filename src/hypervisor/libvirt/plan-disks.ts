@@ -39,11 +39,11 @@ export function noBitmapReason({ target, format, isTransient }: DomainDisk): Rea
   };
 }
 
-function unfitDisk({ target: name, device, source }: DomainDisk): Guest['skipped'][number] | undefined {
-  if (device !== 'disk' && device !== 'lun') {
-    return { name, reason: { code: device, text: `${name} is a ${device}` } };
-  }
-  return source === undefined
-    ? { name, reason: { code: 'empty', text: `${name} has no source` } }
-    : undefined;
+function unfitDisk({ target: name, ...disk }: DomainDisk): Guest['skipped'][number] | undefined {
+  const { device, source, isReadonly } = disk;
+  const unfit = (code: string, text: string) => ({ name, reason: { code, text: `${name} ${text}` } });
+  if (device !== 'disk' && device !== 'lun') return unfit(device, `is a ${device}`);
+  if (source === undefined) return unfit('empty', 'has no source');
+  // libvirt (9.0): "disk 'vdb' is empty or readonly", and the whole job is refused.
+  return isReadonly ? unfit('readonly', 'is read-only: libvirt backs up no such disk') : undefined;
 }

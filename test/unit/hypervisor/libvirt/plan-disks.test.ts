@@ -22,6 +22,7 @@ const ALL = [
   disk('sda', { device: 'cdrom' }),
   disk('vdc', { source: undefined }),
   disk('sdb', { device: 'lun', format: 'raw' }),
+  disk('vdd', { isReadonly: true }),
 ];
 
 describe('selectDisks', () => {
@@ -33,7 +34,7 @@ describe('selectDisks', () => {
   it('takes hard disks with a source', () => {
     expect(names({})).toEqual([
       ['vda', 'vdb', 'sdb'],
-      ['sda cdrom', 'vdc empty'],
+      ['sda cdrom', 'vdc empty', 'vdd readonly'],
     ]);
   });
 
