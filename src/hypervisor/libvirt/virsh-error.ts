@@ -28,7 +28,7 @@ const RULES: readonly Rule[] = [
   },
   {
     pattern:
-      /failed to connect to the hypervisor|client socket is closed|end of file while reading|disconnected from|connection reset by peer|cannot (recv|write) data|keepalive/i,
+      /failed to (re)?connect to the hypervisor|client socket is closed|end of file while reading|disconnected from|connection reset by peer|cannot (recv|write) data|keepalive/i,
     code: 'HYPERVISOR_UNREACHABLE',
     hint: 'is libvirtd (or virtqemud) running there? give the right --connect',
     retryable: true,

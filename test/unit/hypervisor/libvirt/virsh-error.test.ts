@@ -8,6 +8,11 @@ describe('virshError', () => {
     ['GUEST_UNKNOWN', "error: failed to get domain 'permission denied; guest agent'"],
     [
       'HYPERVISOR_UNREACHABLE',
+      // A virsh that is kept, when libvirtd was restarted.
+      "error: Failed to reconnect to the hypervisor; error: Failed to connect socket to '/s': Connection refused",
+    ],
+    [
+      'HYPERVISOR_UNREACHABLE',
       "error: failed to connect to the hypervisor; error: Failed to connect socket to '/nope': No such file or directory",
     ],
     [
