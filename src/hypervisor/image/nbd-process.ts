@@ -12,6 +12,8 @@ import { endProcess } from './server-processes.js';
 
 const START_TIMEOUT_MS = 15_000;
 const POLL_MS = 10;
+/** How long one connection waits for its greeting: then it is seen whether anybody wants it still. */
+const GREETING_MS = 500;
 /** Connections at once. */
 const CLIENTS = 16;
 
@@ -83,7 +85,7 @@ async function whenServing(
   });
   const mark = pid === undefined ? undefined : await markProcess(pid);
   const deadline = performance.now() + START_TIMEOUT_MS;
-  while (!(await accepts(socket))) {
+  while (!(await greets(socket))) {
     await delay(POLL_MS);
     if (end instanceof Error) throw notStarted(end);
     if (end !== undefined) throw await endedEarly(image, socket);
@@ -116,13 +118,19 @@ function notStarted(cause: Error): NbdeltaError {
   });
 }
 
-function accepts(path: string): Promise<boolean> {
+/**
+ * Whether it greets: qemu-nbd listens before it has opened the image, and greets when it has. What is in the queue until
+ * then is cut when it ends.
+ */
+function greets(path: string): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect({ path });
     const answer = (yes: boolean) => {
       socket.destroy();
       resolve(yes);
     };
-    socket.once('connect', () => answer(true)).once('error', () => answer(false));
+    socket.setTimeout(GREETING_MS, () => answer(false));
+    socket.once('data', () => answer(true)).once('error', () => answer(false));
+    socket.once('close', () => answer(false));
   });
 }
