@@ -1,5 +1,6 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
 import type { ProgramResult } from '../host/run-program.js';
 import { decodeAnswer, encodeCommand, isComplete } from './virsh-shell-codec.js';
 
@@ -49,6 +50,7 @@ export class VirshShell implements Disposable {
         child.stdout.removeAllListeners('data');
         child.stderr.removeAllListeners('data');
         child.removeListener('close', onClose);
+        holdProcess(child, false);
         resolve(complete);
       };
       const onClose = () => end(false);
@@ -66,6 +68,7 @@ export class VirshShell implements Disposable {
         stderr += text;
         check();
       });
+      holdProcess(child, true);
       child.stdin.write(line);
     });
     const answer = (await isOver) ? decodeAnswer(stdout, stderr, mark) : undefined;
@@ -97,5 +100,14 @@ export class VirshShell implements Disposable {
   [Symbol.dispose](): void {
     this.#isUnfit = true;
     this.#giveUp();
+  }
+}
+
+/** Whether our process waits for it: for an answer, but not for a virsh that nobody asks any more. */
+function holdProcess(child: ChildProcessWithoutNullStreams, isAsked: boolean): void {
+  const pipes = [child.stdin, child.stdout, child.stderr] as unknown as readonly Socket[];
+  for (const part of [child, ...pipes]) {
+    if (isAsked) part.ref();
+    else part.unref();
   }
 }
