@@ -58,6 +58,11 @@ export class GuestShell implements Disposable {
     return result;
   }
 
+  /** For a line that ends the guest, and so is never answered. */
+  send(line: string): void {
+    this.#socket.write(`RUN last ${line}\n`);
+  }
+
   async #ask(line: string, timeoutMs: number): Promise<ShellResult> {
     if (line.includes('\n')) throw new Error('one line at a time');
     const number = String(this.#next++);
@@ -82,7 +87,9 @@ export class GuestShell implements Disposable {
 
   async #failure(what: string): Promise<Error> {
     const log = await readFile(this.#console, 'latin1').catch(() => 'no console');
-    return new Error(`${what}; received ${JSON.stringify(this.#received)}; console: ${log.slice(-2_000)}`);
+    return new Error(
+      `${what}; received ${JSON.stringify(this.#received.slice(-500))}; console: ${log.slice(-2_000)}`,
+    );
   }
 
   [Symbol.dispose](): void {

@@ -16,6 +16,8 @@ export interface LinuxDomainOptions {
 export interface LinuxDomain extends Disposable {
   readonly domain: Domain;
   readonly shell: GuestShell;
+  /** The guest ends by itself; returns when libvirt has noticed. */
+  powerOff(): Promise<void>;
 }
 
 const MEMORY_MIB = 128;
@@ -42,7 +44,15 @@ export async function startLinuxDomain(
   });
   await domain.start();
   const shell = await openShell(libvirtd, name);
-  return { domain, shell, [Symbol.dispose]: () => shell[Symbol.dispose]() };
+  return {
+    domain,
+    shell,
+    async powerOff() {
+      shell.send('sync; poweroff -f');
+      await domain.isOff();
+    },
+    [Symbol.dispose]: () => shell[Symbol.dispose](),
+  };
 }
 
 /** The shell of a domain that was started by others, such as a restored one. */
