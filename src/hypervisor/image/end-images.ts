@@ -4,7 +4,7 @@ import type { Host } from '../host/host.js';
 import type { SessionRecord } from '../session-record.js';
 import type { ImageReference } from './image-argument.js';
 import { imageDetails, referenceOf } from './image-details.js';
-import { removeBitmap } from './qemu-image.js';
+import { readImageInfo, removeBitmap } from './qemu-image.js';
 import { endServers } from './server-processes.js';
 
 /**
@@ -60,19 +60,34 @@ export async function removeBitmaps(
 }
 
 async function removeOne(image: ImageReference, name: string): Promise<readonly Action[]> {
-  const { path } = image;
   try {
-    const text = `bitmap ${name} of ${path} removed`;
+    const text = `bitmap ${name} of ${image.path} removed`;
     return (await removeBitmap(image, name)) ? [{ what: 'bitmap-removed', name, text }] : [];
   } catch (error) {
     if (!(error instanceof HypervisorError)) throw error;
-    if (error.code === 'GUEST_UNKNOWN') {
-      const text = `${path} is not the image any more: if it was moved, bitmap ${name} is in it still`;
-      return [{ what: 'left', name, text }];
-    }
-    if (error.code !== 'IMAGE_IN_USE') throw error;
-    const text = `bitmap ${name} stays in ${path}, which is in use now`;
-    const how = `the next backup of the machine removes it; or: qemu-img bitmap --remove ${path} ${name}`;
-    return [{ what: 'left', name, text: `${text}; ${how}` }];
+    return (await hasBitmap(image, name)) ? [leftBehind(image, name, error)] : [];
   }
+}
+
+/** Whether there is anything to be removed: an image that cannot be written to may never have got it. */
+async function hasBitmap({ path, format }: ImageReference, name: string): Promise<boolean> {
+  try {
+    const { bitmaps } = await readImageInfo(path, format);
+    return bitmaps.some(bitmap => bitmap.name === name);
+  } catch {
+    // Nobody knows: then it may be.
+    return true;
+  }
+}
+
+/** @throws the error, unless the image is another's now. */
+function leftBehind({ path }: ImageReference, name: string, error: HypervisorError): Action {
+  const what = 'left';
+  if (error.code === 'GUEST_UNKNOWN') {
+    const text = `${path} is not the image any more: if it was moved, bitmap ${name} is in it still`;
+    return { what, name, text };
+  }
+  if (error.code !== 'IMAGE_IN_USE') throw error;
+  const how = `the next backup of the machine removes it; or: qemu-img bitmap --remove ${path} ${name}`;
+  return { what, name, text: `bitmap ${name} stays in ${path}, which is in use now; ${how}` };
 }

@@ -55,7 +55,10 @@ export function nameFromPath(path: string): string {
 }
 
 /** Looks at the image. @throws HypervisorError GUEST_UNKNOWN, HYPERVISOR_DENIED and others; UsageError. */
-export async function readImageDisk(image: NamedImage, options: FrontEndOptions): Promise<ImageDisk> {
+export async function readImageDisk(
+  image: NamedImage,
+  options: Pick<FrontEndOptions, 'secretFile'>,
+): Promise<ImageDisk> {
   const { name } = image;
   const { isDevice, identity } = await readImageFile(image.path);
   const path = await realpath(image.path);

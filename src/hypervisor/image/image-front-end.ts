@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { UsageError } from '../../errors.js';
 import type {
@@ -20,6 +21,8 @@ import type { SessionRecord } from '../session-record.js';
 import { beginImages } from './begin-images.js';
 import { endImages, removeBitmaps } from './end-images.js';
 import { examineImages } from './examine-images.js';
+import type { ImageReference } from './image-argument.js';
+import { imageDetails, referenceOf } from './image-details.js';
 import {
   checkDistinct,
   describeGuestDisk,
@@ -42,6 +45,7 @@ export class ImageFrontEnd implements FrontEnd {
   readonly #options: FrontEndOptions;
   readonly #sources: readonly string[];
   readonly #images: readonly NamedImage[];
+  readonly #opened = new Map<string, ImageReference>();
 
   /** @param images where they are known better than the sources say: by libvirt. */
   constructor(sources: readonly NamedSource[], options: FrontEndOptions, images?: readonly NamedImage[]) {
@@ -77,16 +81,18 @@ export class ImageFrontEnd implements FrontEnd {
     return await beginImages({ host, options, sources, guest, disks, request });
   }
 
-  health(record: SessionRecord): Promise<void> {
-    return checkImages(record);
+  async health(record: SessionRecord): Promise<void> {
+    this.#learn(record);
+    await checkImages(record);
   }
 
   watch(record: SessionRecord, onTrouble: (error: Error) => void): Disposable {
     return watchImages(record, onTrouble);
   }
 
-  end(record: SessionRecord, outcome: 'commit' | 'abort'): Promise<readonly Action[]> {
-    return endImages(this.#host, record, outcome);
+  async end(record: SessionRecord, outcome: 'commit' | 'abort'): Promise<readonly Action[]> {
+    this.#learn(record);
+    return await endImages(this.#host, record, outcome);
   }
 
   async dropCheckpoints(names: readonly string[]): Promise<readonly Action[]> {
@@ -130,9 +136,22 @@ export class ImageFrontEnd implements FrontEnd {
     return { name: this.#images[0]!.name, id: null };
   }
 
+  /** A session is ended by who may not know how its images were opened; its record does. */
+  #learn(record: SessionRecord): void {
+    for (const image of imageDetails(record).images)
+      this.#opened.set(image.reference.path, referenceOf(image));
+  }
+
+  async #readOne(image: NamedImage): Promise<ImageDisk> {
+    const path = await realpath(image.path).catch(() => image.path);
+    const opened = this.#opened.get(path);
+    const secretFile = this.#options.secretFile ?? opened?.secretFile;
+    return await readImageDisk({ ...image, format: image.format ?? opened?.format }, { secretFile });
+  }
+
   async #read(selection: DiskSelection) {
     const disks: ImageDisk[] = [];
-    for (const image of this.#images) disks.push(await readImageDisk(image, this.#options));
+    for (const image of this.#images) disks.push(await this.#readOne(image));
     checkDistinct(disks);
     return selectDisks({ disks, skipped: [] }, selection);
   }

@@ -1,3 +1,4 @@
+import { UsageError } from '../../errors.js';
 import type { FrontEnd, Guest } from '../../hypervisor/front-end.js';
 import { ownerTag } from '../../hypervisor/run-name.js';
 import type { Repository } from '../../repository/repository.js';
@@ -25,6 +26,7 @@ export async function backupGuest(options: GuestBackupOptions): Promise<BackupRe
   await using frontEnd = await openSources(options.source, options);
   // The guest first: a mistyped name must not leave an empty repository behind.
   const guest = await frontEnd.inspect(options);
+  checkQuiesce(guest, options);
   const repository = await openGiven(options.repository);
   const run = new GuestRun(runParts(options, frontEnd, guest, repository));
   const { manifest } = await withMachineLock(run.machine, 'backup', run, lock => run.execute(lock));
@@ -36,6 +38,17 @@ export async function backupGuest(options: GuestBackupOptions): Promise<BackupRe
 function checkTransferOptions(options: GuestBackupOptions): void {
   const disks = [{ name: 'disk', uri: 'nbd://localhost' }];
   checkBackupOptions({ ...options, machine: options.machine ?? 'guest', disks });
+}
+
+/** Before anything is made: only libvirt reaches a guest agent. @throws UsageError */
+function checkQuiesce({ kind }: Guest, { quiesce }: GuestBackupOptions): void {
+  if (quiesce === undefined || kind === 'libvirt') return;
+  throw new UsageError(`--quiesce needs a guest agent, which ${kind}: does not reach`, {
+    hint:
+      kind === 'image'
+        ? 'this guest is off: leave it out'
+        : 'stop the writers with --pre-hook, or use libvirt:',
+  });
 }
 
 async function openGiven(repository: string | Repository): Promise<Repository> {
