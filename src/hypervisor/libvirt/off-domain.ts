@@ -47,7 +47,8 @@ export async function beginOff(
   await using frontEnd = ImageFrontEnd.forImages(images, connection.options);
   const begun = await frontEnd.begin({
     ...request,
-    ...{ selection: {}, checkpoint: false },
+    // A guest that is off is quiet: nothing is to be frozen.
+    ...{ selection: {}, checkpoint: false, quiesce: undefined },
     journal: inner => request.journal(outer(inner)),
   });
   return outer(begun);

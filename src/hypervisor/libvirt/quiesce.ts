@@ -24,6 +24,7 @@ export async function withFrozenGuest<T>(
   await limitAgent(virsh, uuid, String(Math.max(1, Math.ceil(timeoutMs / 1000))));
   let failure: unknown;
   try {
+    await ping(virsh, uuid, timeoutMs);
     await freeze(virsh, uuid, timeoutMs, mountpoints);
     return await work();
   } catch (error) {
@@ -41,6 +42,20 @@ export async function thawGuest(virsh: Virsh, uuid: string): Promise<number> {
     return Number(/\d+/.exec(output)?.[0] ?? 0);
   } finally {
     await limitAgent(virsh, uuid, AGENT_BLOCKS);
+  }
+}
+
+/**
+ * A freeze that an agent does not take in time stays in its channel, and the thaw does not get through (seen with libvirt
+ * 9.0): an agent that only hung would freeze the guest when it wakes up, and nobody would thaw it. A ping may wait there.
+ */
+async function ping(virsh: Virsh, uuid: string, timeoutMs: number): Promise<void> {
+  const timeout = String(Math.max(1, Math.ceil(timeoutMs / 1000)));
+  const options = { cmd: '{"execute":"guest-ping"}', timeout };
+  try {
+    await virsh.domain(uuid, 'qemu-agent-command', { options, timeoutMs: timeoutMs + GRACE_MS });
+  } catch (error) {
+    throw agentFailed('answer', error);
   }
 }
 

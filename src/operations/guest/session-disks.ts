@@ -14,7 +14,15 @@ export function jobOptions(record: SessionRecord, guest: Guest, options: GuestBa
     machineId: options.machineId ?? record.guest.id ?? undefined,
     since: since ?? undefined,
     checkpoint: checkpoint ?? undefined,
-    guest: { kind, name, id, state, run, versions, quiesced: options.quiesce !== undefined },
+    guest: {
+      kind,
+      name,
+      id,
+      state,
+      run,
+      versions,
+      quiesced: options.quiesce !== undefined && state !== 'off',
+    },
     warnings,
   };
 }
