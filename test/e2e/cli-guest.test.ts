@@ -180,4 +180,28 @@ describeWith(['qemu-system-x86_64', 'qemu-img', 'stdbuf', 'nbdinfo'], 'commands 
     );
     expect(left).toEqual([]);
   });
+
+  it("recover --force at one guest leaves another guest's session alone, in the same folders", async () => {
+    await using other = await startQmpGuest();
+    const { scratch, socketDir } = guest.options;
+    const places = ['--scratch', scratch!, '--scratch-reserve', '1M', '--socket-dir', socketDir!];
+    const begun = await nbdeltaJson<BegunSession>([
+      ...['session', 'begin', String(other.source)],
+      ...places,
+      ...state(),
+    ]);
+    const force = [
+      'recover',
+      String(guest.source),
+      '--force',
+      '--scratch',
+      scratch!,
+      '--socket-dir',
+      socketDir!,
+    ];
+    await nbdeltaOk([...force, '--state-dir', folder.file('empty-state')]);
+    await nbdeltaOk(['session', 'check', begun.token, ...state()]);
+    expect((await nbdinfoMap(begun.disks[0]!.uri)).length).toBeGreaterThan(0);
+    await nbdeltaOk(['session', 'end', begun.token, '--abort', ...state()]);
+  });
 });

@@ -2,14 +2,13 @@ import { join } from 'node:path';
 import { errorLine, HypervisorError } from '../../errors.js';
 import type { Action } from '../front-end.js';
 import type { Host } from '../host/host.js';
+import { isServedFrom, listeningSockets } from '../host/listening-sockets.js';
 import { LocalHost } from '../host/local-host.js';
-import { defaultSocketBase, socketPath } from '../host/socket-folder.js';
+import { defaultSocketBase } from '../host/socket-folder.js';
 import { findRunName } from '../run-name.js';
 import type { LibvirtConnection } from './libvirt-connection.js';
 import { DEFAULT_SCRATCH } from './scratch.js';
 import { parseNames } from './virsh-output.js';
-
-const MAX_SOCKET_TABLE = 16 << 20;
 
 /** Something on the host's disk that is called like a run. */
 interface Leftover {
@@ -34,7 +33,7 @@ export async function sweepFiles(
     const busy = await busyRuns(connection);
     const listening = await listeningSockets(host);
     const files = scratch.filter(({ run }) => !busy.has(run));
-    const unused = folders.filter(({ run, path }) => !busy.has(run) && !listening.has(socketPath(path)));
+    const unused = folders.filter(({ run, path }) => !busy.has(run) && !isServedFrom(listening, path));
     return [...(await removeFiles(host, files)), ...(await removeFolders(host, unused))];
   } catch (error) {
     // The folders may be another user's; the guest itself is in order.
@@ -68,15 +67,6 @@ async function busyRuns(connection: LibvirtConnection): Promise<ReadonlySet<stri
     }
   }
   return runs;
-}
-
-/** Paths of the host's unix sockets; none where the system has no such list. */
-async function listeningSockets(host: Host): Promise<ReadonlySet<string>> {
-  const table = await host.readFile('/proc/net/unix', MAX_SOCKET_TABLE);
-  const lines = Buffer.from(table ?? [])
-    .toString('utf8')
-    .split('\n');
-  return new Set(lines.flatMap(line => /\s(\/.*)$/.exec(line)?.[1] ?? []));
 }
 
 async function removeFiles(host: Host, files: readonly Leftover[]): Promise<readonly Action[]> {

@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path';
 import type { Action, SweepRequest } from '../front-end.js';
 import type { Host } from '../host/host.js';
+import { isServedFrom, listeningSockets } from '../host/listening-sockets.js';
 import { socketPath } from '../host/socket-folder.js';
 import { findRunName, parseRunName, type RunName } from '../run-name.js';
 import { isOf, isOurNode, runOfFolder } from './names.js';
@@ -45,7 +46,10 @@ interface FoundRun {
   readonly folders: readonly string[];
 }
 
-/** Runs that jobs, exports, scratch files in use and folders tell of. */
+/**
+ * Runs that jobs, exports, scratch files in use and folders tell of. One that only folders tell of may be alive at another
+ * guest: then a server listens in its folder.
+ */
 async function findRuns(client: QmpClient, host: Host, places: RunPlaces): Promise<readonly FoundRun[]> {
   const runs = new Map<string, { run: RunName; folders: Set<string> }>();
   const note = (run: RunName | undefined, folder?: string) => {
@@ -60,8 +64,13 @@ async function findRuns(client: QmpClient, host: Host, places: RunPlaces): Promi
     const folder = dirname(node.file);
     if (isOurNode(node['node-name']) && node.drv === 'file') note(runOfFolder(folder), folder);
   }
+  const here = new Set(runs.keys());
+  const sockets = await listeningSockets(host);
+  const isElsewhere = (run: string) => !here.has(run) && isServedFrom(sockets, join(places.sockets, run));
   for (const base of [places.scratch, places.sockets]) {
-    for (const name of await host.listFolder(base)) note(parseRunName(name), join(base, name));
+    for (const name of await host.listFolder(base)) {
+      if (!isElsewhere(name)) note(parseRunName(name), join(base, name));
+    }
   }
   return [...runs.values()].map(({ run, folders }) => ({ run, folders: [...folders] }));
 }
