@@ -1,5 +1,8 @@
 /** Images of a guest that is off: who may open them, what they may be, and what becomes of them in mid-run. */
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readFile, rename, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -338,6 +341,67 @@ describeWith(TOOLS, 'images and their servers', () => {
     await other.health(theirs);
     await other.end(theirs, 'abort');
     expect(await leftovers(folder)).toEqual([`file ${basename(job)}`]);
+  });
+});
+
+describeWith(TOOLS, 'a qemu-img that is writing to an image', () => {
+  /** A `qemu-img bitmap` that says `started`, waits for `go`, and says `done`; the folder of it, for the PATH. */
+  async function slowQemuImg(folder: TempFolder): Promise<string> {
+    const real = (await runOk('sh', ['-c', 'command -v qemu-img'])).trim();
+    await mkdir(folder.file('bin'));
+    const wait = `touch '${folder.file('started')}'; until [ -e '${folder.file('go')}' ]; do sleep 0.05; done`;
+    const bitmap = `${wait}; ${real} "$@"; code=$?; touch '${folder.file('done')}'; exit $code`;
+    const script = `#!/bin/sh\nif [ "$1" = bitmap ]; then ${bitmap}; fi\nexec ${real} "$@"\n`;
+    await writeFile(folder.file('bin/qemu-img'), script, { mode: 0o755 });
+    return `${folder.file('bin')}:${process.env['PATH']}`;
+  }
+
+  const isThere = (path: string) => () => existsSync(path);
+
+  /** Whoever is killed with an image open for writing leaves all its bitmaps inconsistent. */
+  async function expectWholeBitmaps(image: string, base: string): Promise<void> {
+    const info = await runOk('qemu-img', ['info', image]);
+    expect(info).toContain(base);
+    expect(info).not.toContain('in-use');
+  }
+
+  it('comes to its end when the run is aborted', async () => {
+    await using folder = await imageFolder();
+    const { images, base } = await guestWithBase(folder);
+    const before = process.env['PATH'];
+    process.env['PATH'] = await slowQemuImg(folder);
+    try {
+      await using frontEnd = frontEndOf(folder, images);
+      const abort = new AbortController();
+      const begun = frontEnd.begin(beginRequest({ bases: [base], signal: abort.signal }));
+      const refused = expect(begun).rejects.toThrow('enough');
+      await waitFor(isThere(folder.file('started')), 'qemu-img at work');
+      abort.abort(new Error('enough'));
+      await writeFile(folder.file('go'), '');
+      await refused;
+    } finally {
+      process.env['PATH'] = before;
+    }
+    expect(existsSync(folder.file('done'))).toBe(true);
+    for (const image of Object.values(images)) await expectWholeBitmaps(image, base);
+    expect(await listBitmaps(images['vda']!)).toEqual([base]);
+    expect(await leftovers(folder)).toEqual([]);
+  });
+
+  it('comes to its end after a Ctrl-C, which reaches every program of the terminal', async () => {
+    await using folder = await imageFolder();
+    const { images, base } = await guestWithBase(folder);
+    const places = { stateDir: folder.file('state'), socketDir: folder.file('sockets') };
+    const options = JSON.stringify({ ...places, source: `image:${images['vda']}` });
+    const env = { ...process.env, PATH: await slowQemuImg(folder) };
+    const child = spawn(process.execPath, [BEGIN_SESSION, options], { detached: true, stdio: 'ignore', env });
+    const ended = once(child, 'exit');
+    await waitFor(isThere(folder.file('started')), 'qemu-img at work');
+    process.kill(-child.pid!, 'SIGINT');
+    await ended;
+    await writeFile(folder.file('go'), '');
+    await waitFor(isThere(folder.file('done')), 'the end of qemu-img');
+    await expectWholeBitmaps(images['vda']!, base);
   });
 });
 
