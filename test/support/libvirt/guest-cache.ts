@@ -14,7 +14,7 @@ function cacheFolder(): string {
 }
 
 /**
- * Path of a folder that `build` fills when it is not there yet. One worker at a time builds, and the name appears when
+ * Path of a folder that `build` fills when it is not there yet. One worker at a time builds it, and the name appears when
  * all is in it. A recipe that changes needs a new name.
  */
 export async function cached(name: string, build: (folder: string) => Promise<void>): Promise<string> {
@@ -22,9 +22,9 @@ export async function cached(name: string, build: (folder: string) => Promise<vo
   const path = join(cache, name);
   if (existsSync(path)) return path;
   await mkdir(cache, { recursive: true, mode: 0o700 });
-  await using _lock = await lock(join(cache, 'lock'));
+  await using _lock = await lock(join(cache, `${name}.lock`));
   if (existsSync(path)) return path;
-  const unfinished = join(cache, 'unfinished');
+  const unfinished = join(cache, `${name}.unfinished`);
   await rm(unfinished, { recursive: true, force: true });
   await mkdir(unfinished);
   await build(unfinished);

@@ -32,16 +32,23 @@ export class GuestShell implements Disposable {
   static async open(port: string, console: string): Promise<GuestShell> {
     const deadline = Date.now() + BOOT_MS;
     const shell = new GuestShell(await connectTo(port), console);
+    await shell.#becomesReady(deadline);
+    // It may have heard more than one "ready"; lines are answered in order, so that nothing late comes after this.
+    await shell.run(':');
+    return shell;
+  }
+
+  async #becomesReady(deadline: number): Promise<void> {
     // What is sent before the guest listens is lost, and what it said before that is not for us.
     while (true) {
-      shell.#socket.write('\nRUN ready :\n');
+      this.#socket.write('\nRUN ready :\n');
       const wait = Date.now() + POKE_MS;
       while (Date.now() < wait) {
-        if (shell.#received.includes('==DONE ready 0')) return shell;
+        if (this.#received.includes('==DONE ready 0')) return;
         await sleep(POLL_MS);
       }
-      if (shell.#socket.destroyed || Date.now() > deadline)
-        throw await shell.#failure('the guest did not boot');
+      if (this.#socket.destroyed || Date.now() > deadline)
+        throw await this.#failure('the guest did not boot');
     }
   }
 
@@ -76,8 +83,7 @@ export class GuestShell implements Disposable {
     while (true) {
       const found = end.exec(this.#received);
       if (found !== null) {
-        // Late answers to "ready" may come before it.
-        const output = this.#received.slice(0, found.index).replace(/==DONE ready \d+\r?\n/g, '');
+        const output = this.#received.slice(0, found.index);
         return { code: Number(found[1]), output: output.replaceAll('\r', '') };
       }
       if (this.#socket.destroyed || Date.now() > deadline) throw await this.#failure(`no answer to ${line}`);
