@@ -1,8 +1,10 @@
 /** `nbdelta` and images of a guest that is off: backups, the doctor, recovery, and input of every wrong kind. */
+
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { BegunSession, Diagnosis, EndedSession, RecoverResult, SessionListing } from '#nbdelta/index.js';
 import { filesIn } from '../conformance/left-files.js';
+import { createEncrypted } from '../support/encrypted-image.js';
 import { startImageUser } from '../support/image-guest.js';
 import { describeWith } from '../support/peers.js';
 import { run, runOk } from '../support/processes.js';
@@ -90,7 +92,7 @@ describeWith(
       await writeFile(key, 'sesame');
       const secret = ['--object', `secret,id=s,file=${key}`];
       const options = 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10';
-      await runOk('qemu-img', ['create', '-q', '-f', 'qcow2', ...secret, '-o', options, image, '1M']);
+      await createEncrypted(['-f', 'qcow2', ...secret, '-o', options, image, '1M']);
       const begin = [
         'session',
         'begin',

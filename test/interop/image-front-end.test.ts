@@ -21,6 +21,7 @@ import {
   recover,
 } from '#nbdelta/index.js';
 import { filesIn } from '../conformance/left-files.js';
+import { createEncrypted } from '../support/encrypted-image.js';
 import { beginRequest, keptJournal, TEST_OWNER } from '../support/front-end-requests.js';
 import { startImageUser } from '../support/image-guest.js';
 import { nbdcopy, nbdinfoMap } from '../support/nbd-tools.js';
@@ -111,15 +112,7 @@ describeWith([...TOOLS, 'qemu-system-x86_64'], 'images and QEMU’s lock', () =>
   async function makeImage(folder: TempFolder, format: 'qcow2' | 'raw' | 'luks'): Promise<string> {
     const image = folder.file(`vda.${format}`);
     const key = ['--object', `secret,id=s,file=${await secret(folder)}`, '-o', 'key-secret=s,iter-time=10'];
-    await runOk('qemu-img', [
-      'create',
-      '-q',
-      '-f',
-      format,
-      ...(format === 'luks' ? key : []),
-      image,
-      String(SIZE),
-    ]);
+    await createEncrypted(['-f', format, ...(format === 'luks' ? key : []), image, String(SIZE)]);
     return image;
   }
 
@@ -560,18 +553,7 @@ describeWith(TOOLS, 'encrypted images', () => {
     const prefix = format === 'luks' ? '' : 'encrypt.';
     const options = `${prefix}key-secret=s,${prefix}iter-time=10${format === 'luks' ? '' : ',encrypt.format=luks'}`;
     const secret = `secret,id=s,file=${key.replaceAll(',', ',,')}`;
-    await runOk('qemu-img', [
-      'create',
-      '-q',
-      '-f',
-      format,
-      '--object',
-      secret,
-      '-o',
-      options,
-      image,
-      String(SIZE),
-    ]);
+    await createEncrypted(['-f', format, '--object', secret, '-o', options, image, String(SIZE)]);
     return { image, key };
   }
 

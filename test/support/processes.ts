@@ -5,7 +5,8 @@ import { findProgram } from './programs.js';
 
 const POLL_MS = 20;
 const READY_TIMEOUT_MS = 20_000;
-const TERM_TIMEOUT_MS = 5_000;
+/** A busy machine may need some: a QEMU that is killed leaves its bitmaps inconsistent. */
+const TERM_TIMEOUT_MS = 20_000;
 const RUN_TIMEOUT_MS = 60_000;
 
 /** What is known of a running program, for a condition to look at. */
@@ -30,7 +31,7 @@ export interface RunningProcess extends ProcessOutput, AsyncDisposable {
   readonly isRunning: boolean;
   /** Settles when the program has ended: exit code, or the signal's name. */
   readonly ended: Promise<number | NodeJS.Signals>;
-  /** SIGTERM, after 5 s SIGKILL; returns when the program is gone. Safe twice. */
+  /** SIGTERM, after 20 s SIGKILL; returns when the program is gone. Safe twice. */
   stop(): Promise<void>;
   /** SIGKILL at once, as a power cut would. */
   kill(): Promise<void>;
