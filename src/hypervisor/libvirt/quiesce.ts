@@ -22,16 +22,26 @@ export async function withFrozenGuest<T>(
 ): Promise<T> {
   // libvirt would wait for the agent without end, and keep the thaw from it.
   await limitAgent(virsh, uuid, String(Math.max(1, Math.ceil(timeoutMs / 1000))));
-  let failure: unknown;
+  await pingAgent(virsh, uuid, timeoutMs);
+  let result: T;
+  try {
+    await freeze(virsh, uuid, timeoutMs, mountpoints);
+    result = await work();
+  } catch (error) {
+    await thawAfter(virsh, uuid, error);
+    throw error;
+  }
+  await thawAfter(virsh, uuid, undefined);
+  return result;
+}
+
+/** Nothing was asked of an agent that does not answer: nothing is to be thawed. */
+async function pingAgent(virsh: Virsh, uuid: string, timeoutMs: number): Promise<void> {
   try {
     await ping(virsh, uuid, timeoutMs);
-    await freeze(virsh, uuid, timeoutMs, mountpoints);
-    return await work();
   } catch (error) {
-    failure = error;
+    await limitAgent(virsh, uuid, AGENT_BLOCKS);
     throw error;
-  } finally {
-    await thawAfter(virsh, uuid, failure);
   }
 }
 
@@ -73,12 +83,17 @@ async function freeze(
   }
 }
 
+/** @throws HypervisorError when the guest may be frozen still, or be about to: with what went wrong before. */
 async function thawAfter(virsh: Virsh, uuid: string, failure: unknown): Promise<void> {
   try {
     await thawGuest(virsh, uuid);
   } catch (error) {
-    // An agent that never answered is thawed by nobody; the first error says so.
-    if (failure === undefined) throw agentFailed('thaw its file systems', error);
+    const before = failure === undefined ? '' : `${errorLine(failure)}; and then `;
+    const text = `${before}the guest did not thaw its file systems: ${errorLine(error)}`;
+    throw new HypervisorError('AGENT_FAILED', text, {
+      cause: failure ?? error,
+      hint: `it may be frozen still, or freeze when its agent wakes up: virsh domfsthaw ${uuid}`,
+    });
   }
 }
 
