@@ -52,6 +52,8 @@ function reasonByPoints(
   if (reason !== null || before === undefined) return reason;
   if (disk.size < before.size) return shrunk(disk, `${before.size} in point ${base.id}`);
   if (disk.size > before.size && disk.fullIfResized) return grown(disk, before.size, base.id);
+  // The better reason, where there is one.
+  if (disk.noBitmap !== undefined) return null;
   for (const point of later) {
     const since = reasonSince(disk.name, before.size, point);
     if (since !== null) return since;

@@ -34,10 +34,12 @@ const NO_SINCE: Since = { kind: 'none', label: null, point: null };
 /**
  * Decides what a new point is. Touches nothing.
  * - `full`: begins a chain. `copy`: a full outside of every chain.
- * - `incremental`: on the newest point. `differential`: on the newest full.
+ * - `incremental`: on the newest point, or the older one that its bitmap began with. `differential`: on the newest full.
  * - `auto`: incremental, or a full when something speaks against it; `reason` says what.
  *
- * An incremental is only right when its bitmap reaches back at least to its parent: see {@link resolveSince}.
+ * An incremental is only right on the very point that its bitmap began with. An older bitmap has more changes than the
+ * newest point needs, but only as long as the disk went on from there: one that was rolled back to a copy from
+ * before that point has clean bits where that point is to be undone.
  * @throws ChainError when the level that was asked for cannot be had.
  */
 export function planLevel(request: LevelRequest): LevelPlan {
@@ -77,7 +79,17 @@ function reasonForFull(request: LevelRequest): Reason | null {
   const ancestry = ancestryOf(request.points, parent);
   return (
     reasonOf('since-mismatch', () => requireSince(request, 'incremental', ancestry)) ??
-    reasonByCount(request, ancestry)
+    reasonByCount(request, fromSince(ancestry, requireSince(request, 'incremental', ancestry)))
+  );
+}
+
+/** What an incremental builds on, and everything before it: from the point on that its bitmap began with. */
+function fromSince(ancestry: readonly Point[], since: Since): readonly Point[] {
+  return ancestry.slice(
+    Math.max(
+      0,
+      ancestry.findIndex(point => point.manifest.id === since.point),
+    ),
   );
 }
 
@@ -99,29 +111,36 @@ function reasonByCount(request: LevelRequest, ancestry: readonly Point[]): Reaso
 }
 
 function planDelta(request: LevelRequest, level: 'incremental' | 'differential'): LevelPlan {
-  const parent = chainPoints(request.points)
-    .filter(point => level === 'incremental' || point.manifest.level === 'full')
-    .at(-1);
-  checkParentChain(request, parent);
-  if (parent === undefined) {
-    throw new ChainError(
-      'CHAIN_MISSING',
-      `there is no point that ${level === 'incremental' ? 'an' : 'a'} ${level} could build on`,
-      {
-        hint: 'Take a full first, or ask for level auto.',
-      },
-    );
-  }
-  const later = level === 'differential' ? laterPoints(request.points, parent) : [];
-  const disks = planDisks(request.disks, [parent.manifest, ...later], level, request.requested === 'auto');
+  const newest = newestFor(request, level);
+  const ancestry = ancestryOf(request.points, newest);
+  const since = requireSince(request, level, ancestry);
+  const parent = fromSince(ancestry, since)[0] ?? newest;
+  const later =
+    level === 'differential' ? laterPoints(request.points, parent) : after(request.points, parent);
+  const seen = [parent, ...later].map(point => point.manifest) as [Manifest, ...Manifest[]];
+  const disks = planDisks(request.disks, seen, level, request.requested === 'auto');
   if (request.requested !== 'auto') refuseFullOnly(request, disks, level);
   return {
     level,
     reason: request.requested === 'auto' ? { code: 'auto', text: `on point ${parent.manifest.id}` } : null,
     parent: { id: parent.manifest.id, manifestSha256: parent.sha256 },
-    since: requireSince(request, level, ancestryOf(request.points, parent)),
+    since,
     disks,
   };
+}
+
+/** The newest point that a delta could build on, with a chain that can be read. @throws ChainError. */
+function newestFor(request: LevelRequest, level: 'incremental' | 'differential'): Point {
+  const newest = chainPoints(request.points).findLast(
+    point => level === 'incremental' || point.manifest.level === 'full',
+  );
+  checkParentChain(request, newest);
+  if (newest !== undefined) return newest;
+  throw new ChainError(
+    'CHAIN_MISSING',
+    `there is no point that ${level === 'incremental' ? 'an' : 'a'} ${level} could build on`,
+    { hint: 'Take a full first, or ask for level auto.' },
+  );
 }
 
 /** Disks may fall back one by one, but a point that was asked to be a delta must be one somewhere. */
@@ -142,10 +161,14 @@ function refuseFullOnly({ disks }: LevelRequest, plans: readonly DiskPlan[], lev
  * What was seen of the disks between the full and now. Copies count as well: they show sizes too.
  * @throws ChainError when a point in between is missing: what it saw is unknown.
  */
-function laterPoints(points: readonly Point[], base: Point): Manifest[] {
-  const later = sortPoints(points).filter(point => point.manifest.sequence > base.manifest.sequence);
+function laterPoints(points: readonly Point[], base: Point): Point[] {
+  const later = after(points, base);
   for (const point of chainPoints(later)) ancestryOf(points, point);
-  return later.map(point => point.manifest);
+  return later;
+}
+
+function after(points: readonly Point[], base: Point): Point[] {
+  return sortPoints(points).filter(point => point.manifest.sequence > base.manifest.sequence);
 }
 
 /** @throws ChainError when the chain that ends in `parent` cannot be read, as far as manifests tell. */

@@ -9,8 +9,8 @@ export interface CheckpointPoint {
 }
 
 /**
- * The checkpoints that the next point may be taken since, newest first: the parent's, or one of those before it in
- * its chain (a superset, which is safe). A differential builds on the newest full, and its checkpoint alone will do.
+ * The checkpoints that the next point may be taken since, newest first: the newest point's, or one of those before it in
+ * its chain, whose point is built on then. A differential builds on the newest full, and its checkpoint alone will do.
  */
 export function baseCheckpoints(
   points: readonly Point[],

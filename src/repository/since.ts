@@ -7,12 +7,11 @@ export type SinceAnswer =
   | { readonly kind: 'mismatch'; readonly text: string };
 
 /**
- * Whether a bitmap that records since `text` covers everything after the parent, which is `ancestry[0]`.
- * It does when it began with the parent or with an ancestor (then it has more changes than needed, which is
- * safe). A younger one would silently lose what changed between the parent and its beginning.
+ * Whether something can build on the point that a bitmap records since, `text`: on `ancestry[0]`, or one before it. A
+ * younger bitmap would silently lose what changed between that point and its beginning.
  *
  * @param text a checkpoint's label, a point's id or `latest`; `undefined` when the caller vouches for it.
- * @param ancestry the parent and everything before it in its chain.
+ * @param ancestry the newest point that could be built on, and everything before it in its chain.
  */
 export function resolveSince(
   text: string | undefined,

@@ -74,11 +74,29 @@ describe('since', () => {
     ['the parent by label', 'check-3', 3],
     ['the parent by id', sampleId(3), 3],
     ['latest', 'latest', 3],
-    ['an ancestor: a superset is safe', 'check-1', 1],
+    ['an ancestor', 'check-1', 1],
   ])('%s is taken', (_, since, number) => {
     const expected = { kind: 'point', label: `check-${number}`, point: sampleId(number) };
     expect(plan({ requested: 'incremental', since }).since).toEqual(expected);
     expect(plan({ since })).toMatchObject({ level: 'incremental', since: expected });
+  });
+
+  it('of an ancestor: that one is built on, as a disk that was rolled back has clean bits where later points differ', () => {
+    for (const requested of ['auto', 'incremental'] as const) {
+      expect(plan({ requested, since: 'check-2' }).parent).toEqual(linkTo(second));
+      expect(plan({ requested, since: 'check-1' }).parent).toEqual(linkTo(full));
+    }
+    expect(plan({ since: 'check-2', maxChain: 3 }).level).toBe('incremental');
+    expect(plan({ since: 'check-3', maxChain: 3 }).reason?.code).toBe('max-chain');
+  });
+
+  it('of an ancestor: a disk that shrank since and grew again has lost what it held there', () => {
+    const shrunk = sampleDisk('vda', 'full');
+    const points = [...CHAIN, chainPoint(4, third, { change: { disks: [{ ...shrunk, size: 4096 }] } })];
+    expect(plan({ since: 'check-1', points })).toMatchObject({
+      level: 'full',
+      reason: { code: 'disk-shrunk' },
+    });
   });
 
   const side = chainPoint(4, full, { level: 'differential' });
