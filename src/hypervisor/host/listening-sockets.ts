@@ -1,3 +1,5 @@
+import { basename, dirname } from 'node:path';
+import { parseRunName } from '../run-name.js';
 import type { Host } from './host.js';
 
 /** Longest table of sockets that is read. Bytes. */
@@ -12,7 +14,7 @@ export async function listeningSockets(host: Host): Promise<readonly string[]> {
   return lines.flatMap(line => /\s(\/.*)$/.exec(line)?.[1] ?? []);
 }
 
-/** Whether one of the sockets is in the folder: then somebody's job is alive there. */
-export function isServedFrom(sockets: readonly string[], folder: string): boolean {
-  return sockets.some(socket => socket.startsWith(`${folder}/`));
+/** The runs that a socket is bound for, in a folder called like one, wherever that is: somebody's job is alive there. */
+export function servedRuns(sockets: readonly string[]): ReadonlySet<string> {
+  return new Set(sockets.flatMap(socket => parseRunName(basename(dirname(socket)))?.text ?? []));
 }

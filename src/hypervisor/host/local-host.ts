@@ -36,11 +36,11 @@ export class LocalHost implements Host {
 
   async removeFolder(path: string): Promise<void> {
     try {
-      // Not recursive: what is deeper is not ours, and whom the folder was given to could have put a link there.
-      for (const name of await readdir(path)) await unlink(join(path, name)).catch(passMissing);
+      await emptyFolder(path);
       await rmdir(path);
     } catch (error) {
       if (!isMissing(error)) throw hostFailure(`cannot remove the folder ${path}`, error);
+      if (await this.exists(path)) throw noFolder(path);
     }
   }
 
@@ -98,6 +98,26 @@ export class LocalHost implements Host {
   async unforward(): Promise<void> {}
 
   async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+/**
+ * Through the folder itself, once it is open: anybody may put a link of its name into a folder for temporary files, and
+ * what that leads to would be emptied. Not recursive: what is deeper is not ours.
+ */
+async function emptyFolder(path: string): Promise<void> {
+  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    const inside = `/proc/self/fd/${folder.fd}`;
+    for (const name of await readdir(inside)) await unlink(join(inside, name)).catch(passMissing);
+  } finally {
+    await folder.close();
+  }
+}
+
+function noFolder(path: string): HypervisorError {
+  return new HypervisorError('HYPERVISOR_DENIED', `${path} is called like a folder of nbdelta and is none`, {
+    hint: 'somebody else put it there: see what it is, and remove it',
+  });
 }
 
 function passMissing(error: unknown): void {

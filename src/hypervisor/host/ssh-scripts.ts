@@ -1,6 +1,7 @@
 /**
  * What is done on a host over ssh, for any POSIX shell. Arguments come as $1 …; exit code 3: it is not there.
- * The folder's script checks its base as `LocalHost` does: others could swap what is in it.
+ * The folder's script checks its base as `LocalHost` does: others could swap what is in it. `find` follows no link,
+ * and its `-delete` works in the folder that it has open, whatever is put in its place meanwhile.
  */
 export const REMOTE_SCRIPTS = {
   makeFolder: `
@@ -20,8 +21,8 @@ export const REMOTE_SCRIPTS = {
       chown -h "$uid:$gid" -- "$path" || { rmdir -- "$path"; exit 1; }
     fi`,
   removeFolder: `
-    [ -d "$1" ] || exit 0
-    find "$1" -mindepth 1 -maxdepth 1 ! -type d -exec rm -f -- {} + && rmdir -- "$1"`,
+    [ -e "$1" ] || [ -L "$1" ] || exit 0
+    find "$1" -mindepth 1 -maxdepth 1 ! -type d -delete && rmdir -- "$1"`,
   removeFile: `[ -e "$1" ] || [ -L "$1" ] || exit 3; rm -f -- "$1"`,
   listFolder: `[ -d "$1" ] || exit 3; ls -A -- "$1"`,
   readFile: `

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { errorLine, HypervisorError } from '../../errors.js';
 import type { Action } from '../front-end.js';
 import type { Host } from '../host/host.js';
-import { isServedFrom, listeningSockets } from '../host/listening-sockets.js';
+import { listeningSockets, servedRuns } from '../host/listening-sockets.js';
 import { LocalHost } from '../host/local-host.js';
 import { defaultSocketBase } from '../host/socket-folder.js';
 import { findRunName } from '../run-name.js';
@@ -31,10 +31,12 @@ export async function sweepFiles(
     const folders = await leftovers(host, base, isDead);
     if (scratch.length + folders.length === 0) return [];
     const busy = await busyRuns(connection);
-    const listening = await listeningSockets(host);
-    const files = scratch.filter(({ run }) => !busy.has(run));
-    const unused = folders.filter(({ run, path }) => !busy.has(run) && !isServedFrom(listening, path));
-    return [...(await removeFiles(host, files)), ...(await removeFolders(host, unused))];
+    const served = servedRuns(await listeningSockets(host));
+    const isUnused = ({ run }: Leftover) => !busy.has(run) && !served.has(run);
+    const actions: Action[] = [];
+    for (const file of scratch.filter(isUnused)) actions.push(...(await removeFile(host, file)));
+    for (const folder of folders.filter(isUnused)) actions.push(...(await removeFolder(host, folder)));
+    return actions;
   } catch (error) {
     // The folders may be another user's; the guest itself is in order.
     if (!(error instanceof HypervisorError)) throw error;
@@ -69,31 +71,34 @@ async function busyRuns(connection: LibvirtConnection): Promise<ReadonlySet<stri
   return runs;
 }
 
-async function removeFiles(host: Host, files: readonly Leftover[]): Promise<readonly Action[]> {
-  const actions: Action[] = [];
-  for (const { path } of files) {
-    if (await host.removeFile(path)) {
-      actions.push({
-        what: 'file-removed',
-        name: path,
-        text: `scratch file ${path} of a dead run was removed`,
-      });
-    }
-  }
-  return actions;
+async function removeFile(host: Host, { path }: Leftover): Promise<readonly Action[]> {
+  return await unlessLeft(path, async () => {
+    if (!(await host.removeFile(path))) return [];
+    return [{ what: 'file-removed', name: path, text: `scratch file ${path} of a dead run was removed` }];
+  });
 }
 
-async function removeFolders(host: Host, folders: readonly Leftover[]): Promise<readonly Action[]> {
-  const local = new LocalHost();
-  const actions: Action[] = [];
-  for (const { run, path } of folders) {
-    if (!host.isLocal) {
-      const forwarded = join(await defaultSocketBase(local), run);
-      await host.unforward(forwarded);
-      await local.removeFolder(forwarded);
-    }
+async function removeFolder(host: Host, { run, path }: Leftover): Promise<readonly Action[]> {
+  return await unlessLeft(path, async () => {
+    if (!host.isLocal) await removeForwarded(host, run);
     await host.removeFolder(path);
-    actions.push({ what: 'file-removed', name: path, text: `folder ${path} of a dead run was removed` });
+    return [{ what: 'file-removed', name: path, text: `folder ${path} of a dead run was removed` }];
+  });
+}
+
+async function removeForwarded(host: Host, run: string): Promise<void> {
+  const local = new LocalHost();
+  const forwarded = join(await defaultSocketBase(local), run);
+  await host.unforward(forwarded);
+  await local.removeFolder(forwarded);
+}
+
+/** In a folder for temporary files anybody may put something that cannot be removed: it keeps no backup from its work. */
+async function unlessLeft(path: string, work: () => Promise<readonly Action[]>): Promise<readonly Action[]> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof HypervisorError)) throw error;
+    return [{ what: 'left', name: path, text: `what is called like a dead run stays: ${errorLine(error)}` }];
   }
-  return actions;
 }

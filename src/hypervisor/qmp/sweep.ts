@@ -1,13 +1,14 @@
 import { dirname, join } from 'node:path';
+import { errorLine, HypervisorError } from '../../errors.js';
 import type { Action, SweepRequest } from '../front-end.js';
 import type { Host } from '../host/host.js';
-import { isServedFrom, listeningSockets } from '../host/listening-sockets.js';
+import { listeningSockets, servedRuns } from '../host/listening-sockets.js';
 import { socketPath } from '../host/socket-folder.js';
 import { findRunName, parseRunName, type RunName } from '../run-name.js';
 import { isOf, isOurNode, runOfFolder } from './names.js';
 import { queryExports, queryJobs, queryNodes } from './qemu-state.js';
 import type { QmpClient } from './qmp-client.js';
-import { removeBitmaps, tearDown } from './tear-down.js';
+import { removeBitmaps, removeFolders, tearDown } from './tear-down.js';
 
 /** Where runs of this front-end put their folders. */
 export interface RunPlaces {
@@ -65,8 +66,8 @@ async function findRuns(client: QmpClient, host: Host, places: RunPlaces): Promi
     if (isOurNode(node['node-name']) && node.drv === 'file') note(runOfFolder(folder), folder);
   }
   const here = new Set(runs.keys());
-  const sockets = await listeningSockets(host);
-  const isElsewhere = (run: string) => !here.has(run) && isServedFrom(sockets, join(places.sockets, run));
+  const served = servedRuns(await listeningSockets(host));
+  const isElsewhere = (run: string) => !here.has(run) && served.has(run);
   for (const base of [places.scratch, places.sockets]) {
     for (const name of await host.listFolder(base)) {
       if (!isElsewhere(name)) note(parseRunName(name), join(base, name));
@@ -83,14 +84,27 @@ async function endDeadRun(
   folders: readonly string[],
 ): Promise<readonly Action[]> {
   const folder = join(places.sockets, run.text);
-  return await tearDown(client, host, {
+  const ended = await tearDown(client, host, {
     run,
     server: { kind: 'unix', folder, socket: socketPath(folder) },
     ownsServer: false,
-    folders,
+    folders: [],
     // Those that were committed are in nobody's way; which ones, the caller knows.
     bitmaps: false,
     // A guest that stands because of an I/O error, with a dead run's job under it, stands because of that.
     resume: (await queryJobs(client)).some(({ id }) => isOf(run, id)),
   });
+  const removed: Action[] = [];
+  for (const path of folders) removed.push(...(await removeFound(host, path)));
+  return [...ended, ...removed];
+}
+
+/** In a folder for temporary files anybody may put something that cannot be removed: it keeps no backup from its work. */
+async function removeFound(host: Host, path: string): Promise<readonly Action[]> {
+  try {
+    return await removeFolders(host, [path]);
+  } catch (error) {
+    if (!(error instanceof HypervisorError)) throw error;
+    return [{ what: 'left', name: path, text: `what is called like a dead run stays: ${errorLine(error)}` }];
+  }
 }

@@ -55,6 +55,24 @@ describe('LocalHost folders', () => {
   });
 });
 
+describe('LocalHost, where others may put things', () => {
+  it('empties no folder that a link called like a run leads to', async () => {
+    await using folder = await tempFolder();
+    await mkdir(folder.file('other'));
+    await writeFile(folder.file('other', 'kept'), '');
+    await symlink(folder.file('other'), folder.file('run'));
+    await expect(host.removeFolder(folder.file('run'))).rejects.toMatchObject({ code: 'HYPERVISOR_DENIED' });
+    expect(await readdir(folder.file('other'))).toEqual(['kept']);
+  });
+
+  it('removes no file in the place of a folder', async () => {
+    await using folder = await tempFolder();
+    await writeFile(folder.file('run'), '');
+    await expect(host.removeFolder(folder.file('run'))).rejects.toMatchObject({ code: 'HYPERVISOR_DENIED' });
+    expect(await readdir(folder.path)).toEqual(['run']);
+  });
+});
+
 describe('LocalHost files', () => {
   it('reads a file up to a limit', async () => {
     await using folder = await tempFolder();
