@@ -187,9 +187,10 @@ export class GuestRun {
       signal,
       files: () => frontEnd.readFiles(record),
       confirm: async () => {
-        if (trouble.aborted) throw trouble.reason;
-        await frontEnd.health(record);
         await options.confirm?.();
+        if (trouble.aborted) throw trouble.reason;
+        // Last, so that as little time as possible is left in which the job can end before the point is committed.
+        await frontEnd.health(record);
       },
     });
   }
