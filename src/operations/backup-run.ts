@@ -102,6 +102,7 @@ export class BackupRun implements AsyncDisposable {
       disks: disks.map((disk, index) => ({
         name: disk.name,
         size: this.#clients[index]!.size,
+        source: disk.source ?? describeSource(disk.uri),
         bitmap: bitmapState(disk, this.#clients[index]!),
         bitmapName: disk.bitmap,
         ...(disk.noBitmap && { noBitmap: disk.noBitmap }),

@@ -6,6 +6,8 @@ export interface PlannedDisk {
   readonly name: string;
   /** Bytes. */
   readonly size: number;
+  /** Where it is read from, without credentials; `null` says nothing. */
+  readonly source?: string | null;
   /** Whether the server offers the bitmap with its changes. */
   readonly bitmap: 'granted' | 'missing' | 'notRequested';
   /** The bitmap that was asked for; for messages. */
@@ -50,6 +52,8 @@ function reasonByPoints(
   const before = base.disks.find(entry => entry.name === disk.name);
   const reason = reasonByEntry(disk.name, base, before);
   if (reason !== null || before === undefined) return reason;
+  const swapped = reasonSwapped(disk, before, base);
+  if (swapped !== null) return swapped;
   if (disk.size < before.size) return shrunk(disk, `${before.size} in point ${base.id}`);
   if (disk.size > before.size && disk.fullIfResized) return grown(disk, before.size, base.id);
   // The better reason, where there is one.
@@ -65,6 +69,15 @@ function reasonByEntry(name: string, point: Manifest, entry: DiskEntry | undefin
   if (entry === undefined) return { code: 'disk-new', text: `point ${point.id} has no disk ${name}` };
   if (entry.status === 'stored') return null;
   return { code: 'disk-failed-before', text: `disk ${name} failed in point ${point.id}` };
+}
+
+/** Bitmaps have one name on all disks: that of an image which was another disk's then would be taken for this one's. */
+function reasonSwapped({ name, source }: PlannedDisk, before: DiskEntry, base: Manifest): Reason | null {
+  if (source === undefined || source === null || source === before.source) return null;
+  const other = base.disks.find(entry => entry.source === source);
+  if (other === undefined) return null;
+  const text = `disk ${name} is read from ${source}, which was disk ${other.name} in point ${base.id}`;
+  return { code: 'disk-swapped', text };
 }
 
 /** What a point after the base says against building on the base, where the disk had `size` bytes. */

@@ -174,6 +174,23 @@ describe('disks of an incremental', () => {
     });
   });
 
+  it('disks that changed places: both in full, as bitmaps have one name on all disks', () => {
+    const [one, two] = ['/images/one.qcow2', '/images/two.qcow2'];
+    const stored = [sampleDisk('vda', 'full'), sampleDisk('vdb', 'full')];
+    const known = [
+      { ...stored[0]!, source: one },
+      { ...stored[1]!, source: two },
+    ];
+    const planned = (...sources: string[]) =>
+      plan({
+        points: [samplePoint(sampleManifest(1, { disks: known }))],
+        disks: sources.map((source, index) => ({ ...VDA, name: ['vda', 'vdb'][index]!, source })),
+      });
+    expect(planned(two, one)).toMatchObject({ level: 'full', reason: { code: 'disk-swapped' } });
+    expect(planned(one, one).disks.map(disk => disk.reason?.code)).toEqual([undefined, 'disk-swapped']);
+    expect(planned('/moved/one.qcow2', two).disks.map(disk => disk.level)).not.toContain('full');
+  });
+
   it('a grown disk stays incremental', () => {
     expect(level({ size: 1 << 21 })).toEqual({ name: 'vdb', level: 'incremental', reason: null });
   });
