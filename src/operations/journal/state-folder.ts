@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { errorLine, StorageError } from '../../errors.js';
 import { parseRunName } from '../../hypervisor/run-name.js';
+import { withCleanUp } from '../clean-up.js';
 import {
   decodeJournalEntry,
   encodeJournalEntry,
@@ -54,8 +55,7 @@ export class StateFolder {
       }
       await rename(temporary, file);
     } catch (cause) {
-      await rm(temporary, { force: true });
-      throw failed('write', file, cause);
+      throw await withCleanUp(failed('write', file, cause), () => rm(temporary, { force: true }));
     }
   }
 

@@ -78,6 +78,15 @@ describe('the state folder', () => {
     await expect(put).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
   });
 
+  it('is one clear error where a file is in its place', async () => {
+    await writeFile(state.path, '');
+    const put = state.put(entry(newRunName('0123abcd').text));
+    await expect(put).rejects.toMatchObject({
+      code: 'STORAGE_FAILED',
+      message: expect.stringContaining('/runs/'),
+    });
+  });
+
   it('takes no token for a path', async () => {
     await chmod(folder.path, 0o700);
     await writeFile(folder.file('x.json'), JSON.stringify(entry(newRunName('0123abcd').text)));
