@@ -121,6 +121,7 @@ async function backUpGuest(
     ...(confirm !== undefined && { confirm: () => runConfirmCommand(confirm, signal) }),
     onProgress: context.onProgress,
     onRecovered: ({ text }) => context.note(`left by a run that died: ${text}`),
+    onLeft: ({ text }) => context.note(`left behind: ${text}`),
   });
 }
 

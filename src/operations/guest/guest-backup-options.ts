@@ -29,6 +29,8 @@ export interface GuestBackupOptions extends Omit<BackupOptions, FromTheJob>, Fro
   readonly stateDir?: string | undefined;
   /** Told of what a dead run left and was put right, before anything else begins. */
   readonly onRecovered?: ((action: Action) => void) | undefined;
+  /** What a backup that failed could not remove again; the next one tries, and so does `recover`. */
+  readonly onLeft?: ((action: Action) => void) | undefined;
 }
 
 export interface ParsedGuestSource {

@@ -196,16 +196,16 @@ export class GuestRun {
   }
 
   async #abort(record: SessionRecord, lock: MachineLock): Promise<void> {
-    const { frontEnd } = this.#parts;
+    const { frontEnd, options } = this.#parts;
     try {
-      this.#warnOfLeft(await frontEnd.end(record, 'abort'));
+      const actions = await frontEnd.end(record, 'abort');
+      for (const action of actions) if (action.what === 'left') options.onLeft?.(action);
     } catch (cause) {
-      // The journal stays: the next backup, or `recover`, puts it right.
-      throw new HypervisorError(
-        'HYPERVISOR_FAILED',
-        `the backup job of run ${record.run} could not be ended: ${errorLine(cause)}`,
-        { cause, hint: 'the next backup ends it; or: nbdelta recover' },
-      );
+      // The journal stays: the next backup, or `recover`, puts it right. The error that came first is the one thrown.
+      const text = `the backup job of run ${record.run} could not be ended: ${errorLine(cause)}`;
+      const hint = 'the next backup ends it; or: nbdelta recover';
+      options.onLeft?.({ what: 'left', name: record.run, text: `${text}; ${hint}` });
+      throw new HypervisorError('HYPERVISOR_FAILED', text, { cause, hint });
     }
     await this.#forget(lock);
   }
