@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -69,9 +69,14 @@ function logPath(socket: string): string {
 
 /** Under util-linux's setpriv, where there is one, the kernel ends the program with its parent, even after a SIGKILL. */
 function commandLine(args: readonly string[], lasting: boolean): [string, string[]] {
-  const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find(path => existsSync(path));
-  if (lasting || setpriv === undefined) return ['qemu-nbd', [...args]];
+  const setpriv = lasting ? undefined : ['/usr/bin/setpriv', '/bin/setpriv'].find(endsWithParent);
+  if (setpriv === undefined) return ['qemu-nbd', [...args]];
   return [setpriv, ['--pdeathsig', 'TERM', '--', 'qemu-nbd', ...args]];
+}
+
+/** Whether it is there and knows the option: BusyBox's and those before util-linux 2.33 do not. */
+function endsWithParent(path: string): boolean {
+  return existsSync(path) && spawnSync(path, ['--pdeathsig', 'TERM', '--', 'true']).status === 0;
 }
 
 async function whenServing(
