@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
 import { outputMatches, type RunningProcess, runOk, startProcess, waitFor } from '../support/processes.js';
 import { createQcow2 } from '../support/qcow2-image.js';
 import { tempFolder } from '../support/temp-folder.js';
@@ -21,11 +21,11 @@ export async function startImageGuest(): Promise<GuestHarness> {
     size: SIZE,
     async fill(disk, offset, length, byte) {
       // A server ends with the backup that was killed, but not in the same instant.
-      await waitFor(async () => (await servingPids(folder.path)).length === 0, 'images that nobody serves');
+      await waitFor(() => servingPids(folder.path).length === 0, 'images that nobody serves');
       await runOk('qemu-io', ['-f', 'qcow2', '-c', `write -P ${byte} ${offset} ${length}`, image(disk)]);
     },
     async leftovers() {
-      const servers = (await servingPids(folder.path)).map(pid => `qemu-nbd ${pid}`);
+      const servers = servingPids(folder.path).map(pid => `qemu-nbd ${pid}`);
       return [...servers, ...(await filesIn(socketDir))];
     },
     async checkpoints() {
@@ -34,10 +34,10 @@ export async function startImageGuest(): Promise<GuestHarness> {
       return found;
     },
     async cancelJob() {
-      for (const pid of await servingPids(folder.path)) process.kill(pid, 'SIGKILL');
+      for (const pid of servingPids(folder.path)) process.kill(pid, 'SIGKILL');
     },
     async crash() {
-      for (const pid of await servingPids(folder.path)) process.kill(pid, 'SIGKILL');
+      for (const pid of servingPids(folder.path)) process.kill(pid, 'SIGKILL');
       for (const disk of DISKS) {
         const writer = await openForWriting(image(disk));
         await writer.kill();
@@ -71,13 +71,22 @@ async function bitmapsOf(image: string): Promise<readonly string[]> {
   return (info['format-specific']?.data.bitmaps ?? []).map(({ name }) => name);
 }
 
-/** Processes called qemu-nbd that were given a file of the folder. */
-async function servingPids(folder: string): Promise<number[]> {
-  const pids: number[] = [];
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    const command = await readFile(`/proc/${name}/cmdline`, 'latin1').catch(() => '');
-    if (/qemu-nbd/.test(command) && command.includes(folder)) pids.push(Number(name));
+/** Processes called qemu-nbd that were given a file of the folder; at once, or the read would be over meanwhile. */
+function servingPids(folder: string): number[] {
+  const isServing = (pid: string) => {
+    const command = commandLine(pid);
+    return /qemu-nbd/.test(command) && command.includes(folder);
+  };
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name) && isServing(name))
+    .map(Number);
+}
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+  } catch {
+    // It has ended.
+    return '';
   }
-  return pids;
 }
