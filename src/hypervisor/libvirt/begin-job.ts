@@ -72,7 +72,7 @@ class BeginningJob {
     try {
       return await this.#make(planned, plan, base);
     } catch (error) {
-      throw await cleanedUp(connection, planned, error);
+      throw await cleanedUp(connection, planned, error, request.journal);
     }
   }
 
@@ -203,11 +203,13 @@ async function cleanedUp(
   connection: LibvirtConnection,
   planned: SessionRecord,
   error: unknown,
+  journal: BeginRequest['journal'],
 ): Promise<unknown> {
   try {
-    // The freeze, if any, has seen to its thaw.
-    const details = { ...planned.details, quiesce: false };
-    await endJob(connection, { ...planned, details }, 'abort');
+    // The freeze, if any, has seen to its thaw: whoever ends this run again has none to make up for.
+    const thawed = { ...planned, details: { ...planned.details, quiesce: false } };
+    await endJob(connection, thawed, 'abort');
+    if (jobDetails(planned).quiesce) await journal(thawed);
     return error;
   } catch (failure) {
     const left = `what run ${planned.run} made could not be removed: ${errorLine(failure)}`;
