@@ -51,6 +51,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
     checkpoint: options.checkpoint ?? null,
     partial: disks.some(disk => disk.status === 'failed'),
     replaces: [],
+    standsFor: [],
     disks,
     files,
     statistics: statisticsOf(startedAt, disks),

@@ -1,5 +1,6 @@
 import { ChainError, RepositoryError } from '../errors.js';
 import type { DiskEntry, Manifest, Point, StoredDisk } from './manifest.js';
+import { isMeant, PointIndex } from './point-index.js';
 
 /** One archive of a chain: the disk as one point stored it. */
 export interface ChainLink {
@@ -17,8 +18,8 @@ const RESTORE_FOLDER =
  * @throws ChainError CHAIN_MISSING, CHAIN_FOREIGN, CHAIN_ORDER.
  */
 export function openChain(points: readonly Point[], pointId: string, diskName: string): ChainLink[] {
-  const byId = indexPoints(points);
-  const wanted = byId.get(pointId);
+  const index = new PointIndex(points);
+  const wanted = index.find(pointId);
   if (wanted === undefined) {
     throw new RepositoryError('POINT_UNKNOWN', `there is no point ${pointId}`, {
       hint: 'List the points of the machine to see which there are.',
@@ -27,7 +28,7 @@ export function openChain(points: readonly Point[], pointId: string, diskName: s
   let link: ChainLink = { point: wanted.manifest, disk: findWantedDisk(wanted.manifest, diskName) };
   const links = [link];
   while (!isBase(link.disk)) {
-    link = parentLink(byId, link);
+    link = parentLink(index, link);
     links.push(link);
   }
   return links.reverse();
@@ -38,10 +39,10 @@ export function openChain(points: readonly Point[], pointId: string, diskName: s
  * @throws ChainError CHAIN_MISSING, CHAIN_FOREIGN, CHAIN_ORDER.
  */
 export function ancestryOf(points: readonly Point[], point: Point): Point[] {
-  const byId = indexPoints(points);
+  const index = new PointIndex(points);
   const ancestry = [point];
   for (let at = point; at.manifest.parent !== null; ) {
-    at = parentPoint(byId, at.manifest);
+    at = parentPoint(index, at.manifest);
     ancestry.push(at);
   }
   return ancestry;
@@ -49,19 +50,15 @@ export function ancestryOf(points: readonly Point[], point: Point): Point[] {
 
 /** As much of {@link ancestryOf} as can be read: it ends before the first link that is missing or out of order. */
 export function readableAncestry(points: readonly Point[], point: Point): Point[] {
-  const byId = indexPoints(points);
+  const index = new PointIndex(points);
   const ancestry = [point];
   for (let at = point; at.manifest.parent !== null; ) {
-    const parent = byId.get(at.manifest.parent.id);
+    const parent = index.parent(at.manifest.parent);
     if (parent === undefined || parent.manifest.sequence >= at.manifest.sequence) break;
     ancestry.push(parent);
     at = parent;
   }
   return ancestry;
-}
-
-function indexPoints(points: readonly Point[]): ReadonlyMap<string, Point> {
-  return new Map(points.map(point => [point.manifest.id, point]));
 }
 
 function isBase(disk: StoredDisk): boolean {
@@ -90,19 +87,19 @@ function findDisk(point: Manifest, name: string): DiskEntry | undefined {
 }
 
 /** The point that `child` builds on. Its sequence must be lower, which also rules out a circle. */
-function parentPoint(byId: ReadonlyMap<string, Point>, child: Manifest): Point {
+function parentPoint(index: PointIndex, child: Manifest): Point {
   if (child.parent === null) {
     throw new ChainError('CHAIN_ORDER', `point ${child.id} builds on another one, but names none`, {
       hint: 'Its manifest contradicts itself: use another point.',
     });
   }
-  const parent = byId.get(child.parent.id);
+  const parent = index.parent(child.parent);
   if (parent === undefined) {
     const message = `point ${child.parent.id} is missing, and point ${child.id} builds on it`;
     const fields = { point: child.id, missing: child.parent.id };
     throw new ChainError('CHAIN_MISSING', message, { hint: RESTORE_FOLDER, fields });
   }
-  if (parent.sha256 !== child.parent.manifestSha256) throw foreignManifest(child, parent);
+  if (!isMeant(parent, child.parent)) throw foreignManifest(child, parent);
   if (parent.manifest.sequence < child.sequence) return parent;
   throw new ChainError(
     'CHAIN_ORDER',
@@ -119,8 +116,8 @@ function foreignManifest(child: Manifest, parent: Point): ChainError {
   );
 }
 
-function parentLink(byId: ReadonlyMap<string, Point>, child: ChainLink): ChainLink {
-  const point = parentPoint(byId, child.point).manifest;
+function parentLink(index: PointIndex, child: ChainLink): ChainLink {
+  const point = parentPoint(index, child.point).manifest;
   const { name, archive } = child.disk;
   const disk = findDisk(point, name);
   if (disk?.status !== 'stored') {
@@ -131,10 +128,15 @@ function parentLink(byId: ReadonlyMap<string, Point>, child: ChainLink): ChainLi
       fields: { point: child.point.id, parent: point.id, disk: name },
     });
   }
-  if (disk.archive.archiveId === archive.parentArchiveId) return { point, disk };
+  if (archiveIdsOf(point, disk).includes(archive.parentArchiveId)) return { point, disk };
   throw new ChainError(
     'CHAIN_FOREIGN',
     `disk ${name} of point ${child.point.id} was stored on archive ${archive.parentArchiveId}, but point ${point.id} has archive ${disk.archive.archiveId}`,
     { hint: RESTORE_FOLDER, fields: { point: child.point.id, parent: point.id, disk: name } },
   );
+}
+
+/** What a child may name as the archive that it was stored on. */
+function archiveIdsOf({ standsFor }: Manifest, { name, archive }: StoredDisk): (string | null | undefined)[] {
+  return [archive.archiveId, ...standsFor.map(entry => entry.archives[name])];
 }

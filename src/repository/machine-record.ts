@@ -33,6 +33,8 @@ const machineRecordSchema = z.object({
   newest: newestSchema.nullish(),
   /** The highest sequence of any point, also of those that are gone. */
   sequence: sequence.optional(),
+  /** Points that are being removed: nobody begins to read them any more. */
+  removing: z.array(z.string().refine(isPointId, 'not a point id')).optional(),
 });
 
 /** `machine.json`: which guest a folder of points belongs to. */
@@ -132,17 +134,38 @@ export function checkParentGuest(parent: Manifest, identity: MachineIdentity): v
 export function withCommitted(record: MachineRecord, { manifest, sha256 }: Point): MachineRecord {
   const { id, sequence, level } = manifest;
   const highest = Math.max(sequence, record.sequence ?? 0);
-  if (level === 'copy') return { ...record, sequence: highest };
+  // A merged point takes the sequence of what it stands for: with others after it, it is not the newest.
+  const isOlder = sequence < (record.newest?.sequence ?? 0);
+  if (level === 'copy' || isOlder) return { ...record, sequence: highest };
   return { ...record, sequence: highest, newest: { id, sequence, manifestSha256: sha256 } };
 }
 
-/** The record before the newest point is removed on purpose; `left`: the newest that remains. */
-export function withoutNewest(record: MachineRecord, left: Point | undefined): MachineRecord {
-  const newest =
-    left === undefined
-      ? null
-      : { id: left.manifest.id, sequence: left.manifest.sequence, manifestSha256: left.sha256 };
-  return { ...record, newest };
+/** The record before `ids` are removed on purpose; `left`: the newest point that remains. */
+export function withRemoving(
+  record: MachineRecord,
+  ids: readonly string[],
+  left: Point | undefined,
+): MachineRecord {
+  const removing = [...new Set([...(record.removing ?? []), ...ids])];
+  const { newest } = record;
+  return newest && removing.includes(newest.id)
+    ? { ...record, removing, newest: newestOf(left) }
+    : { ...record, removing };
+}
+
+/** The record when `ids` are gone. */
+export function withRemoved(
+  { removing = [], ...record }: MachineRecord,
+  ids: ReadonlySet<string>,
+): MachineRecord {
+  const left = removing.filter(id => !ids.has(id));
+  return left.length === 0 ? record : { ...record, removing: left };
+}
+
+function newestOf(point: Point | undefined): NewestPoint | null {
+  if (point === undefined) return null;
+  const { id, sequence } = point.manifest;
+  return { id, sequence, manifestSha256: point.sha256 };
 }
 
 function checkSameId(name: string, recorded: string, stated: string): void {

@@ -13,7 +13,6 @@ import {
   type MachineRecord,
   newMachineRecord,
   withCommitted,
-  withoutNewest,
 } from './machine-record.js';
 import type { Manifest, Point } from './manifest.js';
 import { clearPending, putPending, readPending } from './pending.js';
@@ -21,9 +20,12 @@ import { readPointFile } from './point-file.js';
 import { readPoint, removePointFolder } from './point-folder.js';
 import { isPointId, newPointId } from './point-id.js';
 import { listPointFolders, type PointList, readPointList } from './point-list.js';
-import { latestPoint, type UnreadablePoint } from './point-order.js';
+import type { UnreadablePoint } from './point-order.js';
 import { PointWriter } from './point-writer.js';
+import { type ReaderLease, takeReaderLease } from './reader-lease.js';
+import { type RemovedPoints, removePoints } from './remove-points.js';
 import type { StorageBackend, VolumeReader } from './storage-backend.js';
+import { supersededIds } from './superseded.js';
 import { checkPointVolumes, checkVolumes } from './volume-check.js';
 
 const ID_ATTEMPTS = 5;
@@ -183,9 +185,10 @@ export class MachineStore {
     const { points, unreadable } = await this.listPoints();
     // An unreadable manifest may name any of them as its parent.
     const parents = new Set(points.map(point => point.manifest.parent?.id));
+    const gone = supersededIds(points, await this.readRecord());
     const removed: string[] = [];
     const kept: KeptLeftover[] = [];
-    for (const id of incomplete) {
+    for (const id of incomplete.filter(each => !gone.has(each))) {
       const wasPoint = perhapsLost.includes(id) || unreadable.length > 0 || parents.has(id);
       const why = wasPoint ? 'it may be a point that lost its manifest' : await this.#tryRemove(id);
       if (why === null) removed.push(id);
@@ -206,21 +209,41 @@ export class MachineStore {
   }
 
   /**
-   * Removes a committed point. That nothing builds on it, and nobody reads it, is for the caller to know.
-   * @throws RepositoryError LOCK_LOST.
+   * Removes points, as soon as nobody reads them: see {@link removePoints}. That nothing builds on them is for the caller
+   * to know. Without `ids`, what an earlier removal or merge left.
+   * @throws RepositoryError LOCK_LOST, REPOSITORY_INVALID.
    */
-  async removePoint(lock: MachineLock, id: string): Promise<void> {
+  async removePoints(lock: MachineLock, ids: readonly string[] = []): Promise<RemovedPoints> {
     await lock.checkStillHeld();
-    if (!isPointId(id)) throw new NbdeltaError('INTERNAL', `not a point id: ${JSON.stringify(id)}`);
+    const strange = ids.find(id => !isPointId(id));
+    if (strange !== undefined)
+      throw new NbdeltaError('INTERNAL', `not a point id: ${JSON.stringify(strange)}`);
     const record = await this.readRecord();
-    if (record?.newest?.id === id) {
-      // Before the point: a crash in between leaves a point newer than the record, which is no damage.
-      const { points } = await this.listPoints();
-      await this.#writeRecord(
-        withoutNewest(record, latestPoint(points.filter(point => point.manifest.id !== id))),
-      );
-    }
-    await removePointFolder(this.#backend, `${this.name}/${id}`);
+    if (record === null) throw missingRecord(this.name);
+    const { points } = await this.listPoints();
+    const all = [...ids, ...(await this.#supersededFolders(points, record))];
+    if (all.length === 0) return { removed: [], held: [] };
+    const writeRecord = (next: MachineRecord) => this.#writeRecord(next);
+    return await removePoints(lock, all, {
+      ...{ backend: this.#backend, machine: this.name, record, points, writeRecord },
+    });
+  }
+
+  /** Removes a committed point. */
+  async removePoint(lock: MachineLock, id: string): Promise<void> {
+    await this.removePoints(lock, [id]);
+  }
+
+  /** Folders of points that are none any more. */
+  async #supersededFolders(points: readonly Point[], record: MachineRecord): Promise<string[]> {
+    const { committed, incomplete } = await listPointFolders(this.#backend, this.name);
+    const gone = supersededIds(points, record);
+    return [...committed, ...incomplete].filter(id => gone.has(id));
+  }
+
+  /** Says that points are about to be read; see {@link takeReaderLease}. */
+  async takeReaderLease(operation: string): Promise<ReaderLease> {
+    return await takeReaderLease(this.#backend, this.name, operation);
   }
 
   /** Makes the folder of a new point. @throws RepositoryError LOCK_LOST. */

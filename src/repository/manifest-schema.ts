@@ -5,6 +5,10 @@ import { isPointId } from './point-id.js';
 const VOLUME_NAME = /^[A-Za-z0-9._-]+\.\d{4,}\.tar$/;
 const MAX_DISKS = 1024;
 const MAX_VOLUMES = 65_536;
+const MAX_STAND_INS = 1024;
+
+/** The required feature of a point that stands for others: a reader without it would take its children for orphans. */
+export const STANDS_FOR = 'stands-for';
 
 const bytes = z.int().nonnegative();
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 in hex');
@@ -78,6 +82,14 @@ const guest = z.object({
   versions: z.record(z.string(), z.string()),
 });
 
+/** A point that a merged one stands for: those that were stored on it build on the merged one from now on. */
+const standIn = z.object({
+  id: pointId,
+  manifestSha256: sha256,
+  /** Its archives, by disk. */
+  archives: z.record(diskNameSchema, archiveId),
+});
+
 const diskFields = {
   name: diskNameSchema,
   source: z.string().nullable(),
@@ -127,7 +139,9 @@ export const manifestSchema = z
     /** The checkpoint (or bitmap) that this point stands for: what a later `--since` names. */
     checkpoint: z.string().nullable(),
     partial: z.boolean(),
+    /** Points that this one was merged from: where this one is, they are none any more. */
     replaces: z.array(pointId).default([]),
+    standsFor: z.array(standIn).max(MAX_STAND_INS).default([]),
     disks: z
       .array(z.discriminatedUnion('status', [storedDisk, failedDisk]))
       .min(1)
@@ -151,6 +165,9 @@ export const manifestSchema = z
 
 interface ManifestShape {
   readonly id: string;
+  readonly features: readonly string[];
+  readonly replaces: readonly string[];
+  readonly standsFor: readonly { readonly id: string }[];
   readonly level: z.output<typeof levelName>;
   readonly parent: { readonly id: string } | null;
   readonly partial: boolean;
@@ -162,6 +179,11 @@ function* contradictions(manifest: ManifestShape): Generator<string> {
   const needsParent = manifest.level === 'incremental' || manifest.level === 'differential';
   if (needsParent !== (manifest.parent !== null)) yield `level ${manifest.level} and parent contradict`;
   if (manifest.parent?.id === manifest.id) yield 'the point is its own parent';
+  if (manifest.standsFor.length > 0 && !manifest.features.includes(STANDS_FOR))
+    yield `it stands for others without the feature ${STANDS_FOR}`;
+  if (manifest.replaces.includes(manifest.id)) yield 'the point replaces itself';
+  if (manifest.standsFor.some(entry => !manifest.replaces.includes(entry.id)))
+    yield 'it stands for a point that it does not replace';
   if (hasDuplicates(manifest.disks.map(disk => disk.name))) yield 'two disks have the same name';
   if (hasDuplicates(manifest.files.map(entry => entry.name))) yield 'two files have the same name';
   if (hasDuplicates(manifest.disks.flatMap(volumeNames))) yield 'two volumes have the same name';

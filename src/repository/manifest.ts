@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 import { DamagedError, NbdeltaError } from '../errors.js';
 import { type DocumentKind, decodeDocument, describeIssue, encodeDocument } from './json-document.js';
-import { manifestSchema } from './manifest-schema.js';
+import { manifestSchema, STANDS_FOR } from './manifest-schema.js';
 
 export const MANIFEST_NAME = 'manifest.json';
 export const MANIFEST_DIGEST_NAME = 'manifest.sha256';
@@ -31,7 +31,7 @@ export interface Point {
 const MANIFEST: DocumentKind<typeof manifestSchema> = {
   format: 'nbdelta-point',
   version: 1,
-  knownFeatures: [],
+  knownFeatures: [STANDS_FOR],
   schema: manifestSchema,
   invalid: (message, cause) =>
     new DamagedError(message, { cause, hint: 'Restore the file from a copy of the repository.' }),

@@ -5,6 +5,7 @@ import { readPoint } from './point-folder.js';
 import { isPointId } from './point-id.js';
 import { chainPoints, sortPoints, type UnreadablePoint } from './point-order.js';
 import type { StorageBackend } from './storage-backend.js';
+import { supersededIds } from './superseded.js';
 
 const MANIFESTS_AT_ONCE = 8;
 /** Somebody would have to remove the newest point between two reads, this often in a row. */
@@ -58,16 +59,25 @@ export async function readPointList(
   machine: string,
   readRecord: () => Promise<MachineRecord | null>,
 ): Promise<PointList> {
-  let newest = (await readRecord())?.newest ?? null;
+  let record = await readRecord();
   for (let round = 1; ; round++) {
-    const list = await readFolders(backend, machine);
-    const compared = newest === null ? list : withNewest(list, newest);
+    const list = withoutSuperseded(await readFolders(backend, machine), record);
+    const compared = record?.newest ? withNewest(list, record.newest) : list;
     if (compared.unreadable.length === list.unreadable.length || round === MAX_ROUNDS) return compared;
     // Removed on purpose in between? Then the record says so by now.
-    const now = (await readRecord())?.newest ?? null;
-    if (now?.id === newest?.id) return compared;
-    newest = now;
+    const now = await readRecord();
+    if (now?.newest?.id === record?.newest?.id) return compared;
+    record = now;
   }
+}
+
+function withoutSuperseded({ points, unreadable }: PointList, record: MachineRecord | null): PointList {
+  const gone = supersededIds(points, record);
+  if (gone.size === 0) return { points, unreadable };
+  return {
+    points: points.filter(point => !gone.has(point.manifest.id)),
+    unreadable: unreadable.filter(({ id }) => !gone.has(id)),
+  };
 }
 
 async function readFolders(backend: StorageBackend, machine: string): Promise<PointList> {

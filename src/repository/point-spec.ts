@@ -53,8 +53,13 @@ function idOf(point: AnyPoint): string {
   return 'error' in point ? point.id : point.manifest.id;
 }
 
+/** A merged point answers to the id that it stands for, too. */
 function findById(points: readonly AnyPoint[], id: string): AnyPoint | undefined {
-  return points.find(point => idOf(point) === id);
+  return points.find(point => idOf(point) === id) ?? points.findLast(point => standsFor(point, id));
+}
+
+function standsFor(point: AnyPoint, id: string): boolean {
+  return !('error' in point) && point.manifest.standsFor.some(entry => entry.id === id);
 }
 
 function readable(point: AnyPoint): Point {
@@ -97,9 +102,14 @@ function unknownHint(text: string, ids: readonly string[]): string {
 function unknownPoint(sorted: readonly Point[], machine: string, text: string): RepositoryError {
   const ids = nearestIds(sorted, text);
   return new RepositoryError('POINT_UNKNOWN', `machine ${machine} has no point ${JSON.stringify(text)}`, {
-    hint: unknownHint(text, ids),
+    hint: mergedHint(sorted, text) ?? unknownHint(text, ids),
     fields: { machine, points: ids },
   });
+}
+
+function mergedHint(points: readonly Point[], text: string): string | undefined {
+  const merged = points.findLast(({ manifest }) => manifest.replaces.includes(text));
+  return merged && `It was merged into ${merged.manifest.id}, which has what came after it as well.`;
 }
 
 /** Ids that share the longest beginning with `text`, written as an id; among equals the newest. */

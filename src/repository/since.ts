@@ -38,6 +38,9 @@ export function resolveSince(
 function findNamed(text: string, points: readonly Point[]): Point | undefined {
   if (text === 'latest') return chainPoints(points).at(-1);
   return sortPoints(points).findLast(
-    ({ manifest }) => manifest.id === text || (manifest.checkpoint !== null && manifest.checkpoint === text),
+    ({ manifest: { id, checkpoint, standsFor } }) =>
+      id === text ||
+      (checkpoint !== null && checkpoint === text) ||
+      standsFor.some(entry => entry.id === text),
   );
 }

@@ -42,11 +42,12 @@ describe('manifest.json', () => {
     expect(encodeManifest(decodeManifest(bytes))).toEqual(bytes);
   });
 
-  it('tolerates keys it does not know, and fills in replaces and files', () => {
+  it('tolerates keys it does not know, and fills in replaces, standsFor and files', () => {
     const bytes = spoiled(manifest => {
       set('x', 'tomorrow')(manifest);
       set({ y: 1 }, 'disks', 0, 'archive', 'tomorrow')(manifest);
       delete manifest['replaces'];
+      delete manifest['standsFor'];
       delete manifest['files'];
     });
     expect(decodeManifest(bytes)).toEqual(sampleManifest(1));
@@ -128,7 +129,13 @@ describe('manifest.json', () => {
   it('any value anywhere is read or refused, never a crash', () => {
     const paths = fc.constantFrom<(string | number)[]>(
       ...[['disks'], ['disks', 0], ['machine'], ['since'], ['parent'], ['statistics'], ['warnings']],
-      ...[['disks', 0, 'archive'], ['disks', 0, 'archive', 'volumes', 0], ['features'], ['replaces']],
+      ...[
+        ['disks', 0, 'archive'],
+        ['disks', 0, 'archive', 'volumes', 0],
+        ['features'],
+        ['replaces'],
+        ['standsFor'],
+      ],
     );
     fc.assert(
       fc.property(paths, fc.jsonValue(), (path, value) => {

@@ -77,6 +77,7 @@ export function sampleManifest(number: number, change: Partial<ManifestInput> = 
     checkpoint: `check-${number}`,
     partial: false,
     replaces: [],
+    standsFor: [],
     disks: [sampleDisk('vda', level)],
     files: [],
     statistics: {
