@@ -32,6 +32,7 @@ export {
 export { type ExportDescription, type InspectOptions, inspectExport } from './operations/inspect-export.js';
 export { listPoints, type MachineListing, showPoint } from './operations/list-points.js';
 export { type ExportMap, type MapOptions, mapExport } from './operations/map-export.js';
+export { type MergeOptions, type MergeResult, merge } from './operations/merge/merge.js';
 export { type ChainHandle, type OpenChainOptions, openChain } from './operations/open-chain.js';
 export { initRepository, openRepository } from './operations/open-repository.js';
 export type { Progress, ProgressListener } from './operations/progress.js';

@@ -59,7 +59,8 @@ export function frameCapacity(chain: OpenChain): { readonly stored: number; read
   return { stored, raw };
 }
 
-function damagedFrame(chain: OpenChain, archive: number, frame: number, check: string): DamagedError {
+/** The error for a frame whose `check` does not match. */
+export function damagedFrame(chain: OpenChain, archive: number, frame: number, check: string): DamagedError {
   const { point, disk } = chain.links[archive]!;
   const reader = chain.archives[archive]!;
   const volume = disk.archive.volumes[reader.frames.volumeAt(frame) - 1]?.name ?? '?';

@@ -7,6 +7,7 @@ import { addInfoCommand } from './commands/info.js';
 import { addInitCommand } from './commands/init.js';
 import { addListCommand } from './commands/list.js';
 import { addMapCommand } from './commands/map.js';
+import { addMergeCommand } from './commands/merge.js';
 import { addRecoverCommand } from './commands/recover.js';
 import { addRestoreCommand } from './commands/restore.js';
 import { addServeCommand } from './commands/serve.js';
@@ -33,6 +34,7 @@ export function createProgram(): Command {
   addRestoreCommand(program);
   addVerifyCommand(program);
   addServeCommand(program);
+  addMergeCommand(program);
   addDoctorCommand(program);
   addRecoverCommand(program);
   addSessionCommand(program);

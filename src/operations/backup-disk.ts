@@ -122,6 +122,7 @@ export function describeDisk({ disk, client, plan, base }: DiskJob) {
   };
 }
 
-function volumeName(disk: string, volume: number): string {
+/** File name of a disk's volume, from 1. */
+export function volumeName(disk: string, volume: number): string {
   return `${disk}.${String(volume).padStart(4, '0')}.tar`;
 }

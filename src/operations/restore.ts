@@ -59,7 +59,7 @@ export interface RestoreResult {
 export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const started = performance.now();
   const repository = await useRepository(options.repository);
-  const resolved = await repository.resolve(options.point);
+  await using resolved = await repository.hold(options.point, 'restore');
   const plan = await planTargets(options, resolved.point.manifest);
   await using opened = await openChains(resolved, plan);
   await using pool = openReadingPool(options.threads);

@@ -2,7 +2,7 @@ import { frameCapacity, loadFrame } from '../chain/load-frame.js';
 import { nameLink, type OpenChain, openChainArchives } from '../chain/open-chain.js';
 import type { FramePool } from '../codec/frame-pool.js';
 import { AbortedError, type ErrorCode, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
-import type { ChainLink } from '../repository/chain.js';
+import { type ChainLink, readableAncestry } from '../repository/chain.js';
 import type { MachineStore } from '../repository/machine-store.js';
 import type { Manifest, Point } from '../repository/manifest.js';
 import type { PointList } from '../repository/point-list.js';
@@ -119,13 +119,9 @@ class VerifyRun {
 
   /** A point and every point that it builds on: all that a restore of it needs. */
   async checkPointChain(machine: MachineStore, list: PointList, point: Point): Promise<void> {
-    const needed = new Map<string, Point>();
-    const byId = new Map(list.points.map(each => [each.manifest.id, each]));
-    for (let at: Point | undefined = point; at && !needed.has(at.manifest.id); ) {
-      needed.set(at.manifest.id, at);
-      at = at.manifest.parent ? byId.get(at.manifest.parent.id) : undefined;
+    for (const each of readableAncestry(list.points, point).toReversed()) {
+      await this.#checkPoint(machine, list, each);
     }
-    for (const each of [...needed.values()].reverse()) await this.#checkPoint(machine, list, each);
   }
 
   async #checkPoint(machine: MachineStore, list: PointList, point: Point): Promise<void> {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { type NbdeltaError, RepositoryError, StorageError } from '../errors.js';
+import { readableAncestry } from './chain.js';
 import { type DocumentKind, decodeDocument, encodeDocument } from './json-document.js';
 import { LocalBackend } from './local-backend.js';
 import { isMachineName } from './machine-name.js';
@@ -104,7 +105,28 @@ export class Repository {
     const point = resolvePoint(list, parsed.machine, parsed.point);
     return { machine, point, ...list };
   }
+
+  /**
+   * The same, for whoever is going to read the point's data: a merge or a prune at the same time leaves its files
+   * until it is let go of. See `reader-lease.ts`.
+   */
+  async hold(spec: string, operation: string): Promise<HeldForReading> {
+    const machine = await this.openMachine(parsePointSpec(spec).machine);
+    const lease = await machine.takeReaderLease(operation);
+    try {
+      const resolved = await this.resolve(spec);
+      const needed = readableAncestry(resolved.points, resolved.point);
+      await lease.narrow(needed.map(point => point.manifest.id));
+      return { ...resolved, [Symbol.asyncDispose]: () => lease.release() };
+    } catch (error) {
+      await lease.release();
+      throw error;
+    }
+  }
 }
+
+/** A point whose files, and those of all that it builds on, stay until it is let go of. */
+export type HeldForReading = ResolvedPoint & AsyncDisposable;
 
 export interface ResolvedPoint extends PointList {
   readonly machine: MachineStore;

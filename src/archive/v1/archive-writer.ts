@@ -193,6 +193,17 @@ export class ArchiveWriter implements AsyncDisposable {
     return number;
   }
 
+  /** Adds a frame of this archive whose ranges come later, by {@link addExtent}. Resolves with its number. */
+  async addLooseFrame(frame: StoredFrame): Promise<number> {
+    releaseIfThrown(frame, () => {
+      this.#checkOpen();
+      this.#checkFrame(frame);
+    });
+    const number = this.#hold(frame, 0, this.#frames.count);
+    await this.#closePackIfFull();
+    return number;
+  }
+
   /** Adds a data extent: `length` bytes from raw byte `within` of a frame that was added before. */
   async addExtent(offset: number, length: number, frame: number, within: number): Promise<void> {
     this.#checkOpen();

@@ -1,0 +1,134 @@
+/** Any history with merges in it: every point that is left reads as the disk was, and the chain goes on. */
+import { readdir } from 'node:fs/promises';
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { listPoints, type Manifest, merge, verify } from '#nbdelta/index.js';
+import { SeededRandom } from '../../support/random.js';
+import { codeOf, expectSameBytes, restoreBytes, restoreIndependently } from '../../support/restore-check.js';
+import { type TempFolder, tempFolder } from '../../support/temp-folder.js';
+import { backUpGuests, TrackedGuest } from '../../support/tracked-guest.js';
+
+const SIZE = 400_000;
+
+type Step =
+  | { readonly kind: 'write' | 'zero'; readonly at: number; readonly length: number; readonly seed: number }
+  | { readonly kind: 'grow'; readonly by: number }
+  | { readonly kind: 'backup'; readonly level: 'auto' | 'full' | 'differential' }
+  | { readonly kind: 'merge'; readonly from: number; readonly count: number; readonly intoFull: boolean };
+
+const nat = (max: number) => fc.integer({ min: 0, max });
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constantFrom('write', 'zero'),
+      ...{ at: nat(SIZE - 1), length: fc.integer({ min: 1, max: 150_000 }), seed: nat(2 ** 31) },
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('grow' as const), by: nat(100_000) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('backup' as const),
+      level: fc.constantFrom('auto', 'auto', 'auto', 'auto', 'full', 'differential'),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('merge' as const),
+      ...{ from: nat(20), count: nat(4), intoFull: fc.boolean() },
+    }),
+  },
+);
+
+class History {
+  readonly #folder: TempFolder;
+  readonly #guest = new TrackedGuest(SIZE);
+  /** What the disk held, by the id that a point had when it was taken. */
+  readonly #contents = new Map<string, Buffer>();
+  merges = 0;
+
+  constructor(folder: TempFolder) {
+    this.#folder = folder;
+  }
+
+  get #repository(): string {
+    return this.#folder.file('repo');
+  }
+
+  async play(next: Step): Promise<void> {
+    if (next.kind === 'backup') return await this.backUp(next.level);
+    if (next.kind === 'merge') return await this.#merge(next);
+    if (next.kind === 'grow') return this.#guest.resize(this.#guest.size + next.by);
+    const length = Math.min(next.length, this.#guest.size - next.at);
+    if (next.kind === 'zero') this.#guest.zero(next.at, length);
+    else this.#guest.write(next.at, new SeededRandom(next.seed).bytes(length));
+  }
+
+  async backUp(level: 'auto' | 'full' | 'differential'): Promise<void> {
+    const content = Buffer.from(this.#guest.content);
+    const options = { level, frameSize: 65_536, threads: 1 };
+    const { point } = await backUpGuests(this.#folder, { vda: this.#guest }, options);
+    this.#contents.set(point.id, content);
+  }
+
+  async points(): Promise<readonly Manifest[]> {
+    return (await listPoints({ repository: this.#repository }))[0]!.points;
+  }
+
+  async #merge({ from, count, intoFull }: Extract<Step, { kind: 'merge' }>): Promise<void> {
+    const points = await this.points();
+    const start = from % points.length;
+    const [oldest, newest] = [points[start]!, points[Math.min(points.length - 1, start + count)]!];
+    const options = { repository: this.#repository, machine: 'guest', threads: 1 };
+    const ends = { from: oldest.id, to: newest.id };
+    const code = await codeOf(
+      merge({ ...options, ...ends, into: intoFull ? 'full' : undefined }).then(result => {
+        this.merges++;
+        this.#forget(newest.id, result.point.id, result.replaced);
+      }),
+    );
+    expect(['no error', 'CHAIN_ORDER', 'USAGE']).toContain(code);
+  }
+
+  /** The merged point reads as the newest one did; what it replaced besides is none any more. */
+  #forget(newest: string, merged: string, replaced: readonly string[]): void {
+    this.#contents.set(merged, this.#contents.get(newest)!);
+    for (const id of replaced) this.#contents.delete(id);
+  }
+
+  async check(): Promise<void> {
+    const points = await this.points();
+    expect(points.map(point => point.id).sort()).toEqual([...this.#contents.keys()].sort());
+    for (const [id, content] of this.#contents) {
+      expectSameBytes(await restoreBytes(this.#repository, `guest@${id}`), content, id);
+    }
+    const last = points.at(-1)!.id;
+    const independent = await restoreIndependently(this.#repository, `guest@${last}`);
+    expectSameBytes(independent, this.#contents.get(last)!, `${last}, with the independent script`);
+    expect(await verify({ repository: this.#repository, threads: 1 })).toMatchObject({
+      ok: true,
+      problems: [],
+    });
+    const folders = (await readdir(`${this.#repository}/guest`)).filter(name => name.includes('Z-'));
+    expect(folders.sort()).toEqual([...this.#contents.keys()].sort());
+  }
+}
+
+it('any sequence of writes, zeroes, backups and merges', async () => {
+  let merges = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 6, maxLength: 24 }), async steps => {
+      await using folder = await tempFolder();
+      const history = new History(folder);
+      await history.backUp('full');
+      for (const next of steps) await history.play(next);
+      await history.backUp('auto');
+      await history.check();
+      merges += history.merges;
+    }),
+    { numRuns: 6, endOnFailure: true },
+  );
+  expect(merges).toBeGreaterThan(0);
+}, 120_000);
