@@ -2,6 +2,7 @@ import { lstat, mkdir, open, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { StorageError } from '../errors.js';
 import { LocalVolumeReader, LocalVolumeSink, openRegularFile, syncFolder } from './local-volume.js';
+import { resumeLocalVolume } from './resumed-volume.js';
 import type { StorageBackend, StorageEntry, VolumeReader, VolumeSink } from './storage-backend.js';
 import { errnoOf, withStorageFailure } from './storage-failure.js';
 import { splitStoragePath } from './storage-path.js';
@@ -37,6 +38,11 @@ export class LocalBackend implements StorageBackend {
       const handle = await open(file, CREATE_NEW, 0o666);
       return new LocalVolumeSink(file, dirname(file), handle);
     });
+  }
+
+  async resumeVolume(path: string): Promise<VolumeSink> {
+    const resumed = await this.#at('resume', path, file => nullWhenMissing(resumeLocalVolume(file)));
+    return resumed ?? (await this.createVolume(path));
   }
 
   async openVolume(path: string): Promise<VolumeReader> {

@@ -29,6 +29,9 @@ import { supersededIds } from './superseded.js';
 import { checkPointVolumes, checkVolumes } from './volume-check.js';
 
 const ID_ATTEMPTS = 5;
+/** In the folder of a point that is not committed: whoever began it can go on with it. */
+export const RESUME_NAME = 'resume.json';
+const RESUME_MAX_BYTES = 1 << 20;
 
 export interface BeginOptions {
   readonly now?: Date;
@@ -175,10 +178,14 @@ export class MachineStore {
   /**
    * Removes what killed operations left behind. Call it before {@link beginPoint}: the folder of a point that
    * is being written is incomplete too. A folder that was perhaps a point once is kept: its volumes may be all
-   * that is left to repair it with. What cannot be removed is in nobody's way, and kept too.
+   * that is left to repair it with. What cannot be removed is in nobody's way, and kept too. So is, unless `resumable`
+   * says otherwise, what somebody can go on with.
    * @throws RepositoryError LOCK_LOST.
    */
-  async removeIncomplete(lock: MachineLock): Promise<RemovedLeftovers> {
+  async removeIncomplete(
+    lock: MachineLock,
+    options: { readonly resumable?: boolean } = {},
+  ): Promise<RemovedLeftovers> {
     await lock.checkStillHeld();
     const { incomplete, perhapsLost } = await listPointFolders(this.#backend, this.name);
     if (incomplete.length === 0) return { removed: [], kept: [] };
@@ -188,13 +195,18 @@ export class MachineStore {
     const gone = supersededIds(points, await this.readRecord());
     const removed: string[] = [];
     const kept: KeptLeftover[] = [];
-    for (const id of incomplete.filter(each => !gone.has(each))) {
+    const resumable = options.resumable ? new Set<string>() : await this.#resumableIds();
+    for (const id of incomplete.filter(each => !gone.has(each) && !resumable.has(each))) {
       const wasPoint = perhapsLost.includes(id) || unreadable.length > 0 || parents.has(id);
       const why = wasPoint ? 'it may be a point that lost its manifest' : await this.#tryRemove(id);
       if (why === null) removed.push(id);
       else kept.push({ id, why });
     }
     return { removed, kept };
+  }
+
+  async #resumableIds(): Promise<ReadonlySet<string>> {
+    return new Set((await this.listResumable()).map(({ id }) => id));
   }
 
   /** `null`, or why the leftover cannot be removed. */
@@ -259,6 +271,22 @@ export class MachineStore {
       'INTERNAL',
       `no unused point id for machine ${this.name} in ${ID_ATTEMPTS} attempts`,
     );
+  }
+
+  /** Goes on with the folder of a point that was suspended; see {@link listResumable}. @throws RepositoryError LOCK_LOST. */
+  async resumePoint(lock: MachineLock, id: string): Promise<PointWriter> {
+    await lock.checkStillHeld();
+    return new PointWriter(this.#backend, this.name, id, lock);
+  }
+
+  /** Folders of points that were suspended, with the journal that says what they were going to be. */
+  async listResumable(): Promise<readonly { readonly id: string; readonly journal: Uint8Array }[]> {
+    const found: { id: string; journal: Uint8Array }[] = [];
+    for (const id of await this.listIncomplete()) {
+      const journal = await this.readFile(id, RESUME_NAME, RESUME_MAX_BYTES);
+      if (journal !== null) found.push({ id, journal });
+    }
+    return found;
   }
 
   /** Opens a file of a point, usually a volume. */

@@ -14,7 +14,7 @@ import { removePointFolder } from './point-folder.js';
 import type { StorageBackend, VolumeSink } from './storage-backend.js';
 import { checkPointVolumes } from './volume-check.js';
 
-type State = 'open' | 'committed' | 'lost' | 'aborted';
+type State = 'open' | 'committed' | 'lost' | 'aborted' | 'suspended';
 
 /** A point being written. It exists when {@link commit} says so; until then nobody lists it. */
 export class PointWriter implements AsyncDisposable {
@@ -42,12 +42,37 @@ export class PointWriter implements AsyncDisposable {
   async createVolume(fileName: string): Promise<VolumeSink> {
     this.#checkOpen(fileName);
     const sink = await this.#backend.createVolume(`${this.#folder}/${fileName}`);
+    return this.#tracked(sink, () => sink.abort());
+  }
+
+  /**
+   * The same for a point that may have been suspended: what is there already is kept as far as it is the same. With
+   * `mayStay()` true an abort leaves the file, for the next one who resumes.
+   */
+  async resumeVolume(fileName: string, mayStay: () => boolean): Promise<VolumeSink> {
+    this.#checkOpen(fileName);
+    const sink = await this.#backend.resumeVolume(`${this.#folder}/${fileName}`);
+    return this.#tracked(sink, () => (mayStay() ? sink.close() : sink.abort()));
+  }
+
+  #tracked(sink: VolumeSink, abort: () => Promise<void>): VolumeSink {
     this.#open.add(sink);
     return {
       append: chunks => sink.append(chunks),
       close: () => sink.close().then(() => void this.#open.delete(sink)),
-      abort: () => sink.abort().then(() => void this.#open.delete(sink)),
+      abort: () => abort().then(() => void this.#open.delete(sink)),
     };
+  }
+
+  /** Leaves what was written, for somebody who resumes: see `MachineStore.resumePoint`. */
+  suspend(): void {
+    if (this.#state === 'open') this.#state = 'suspended';
+  }
+
+  /** Removes a small file that was put here. */
+  async dropFile(fileName: string): Promise<void> {
+    this.#checkOpen(fileName);
+    await this.#backend.remove(`${this.#folder}/${fileName}`);
   }
 
   /** Puts a small file beside the volumes, e.g. `domain.xml`. */

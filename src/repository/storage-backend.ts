@@ -16,6 +16,12 @@ export interface StorageBackend {
   /** Creates a file that must not exist yet, to be written from start to end. */
   createVolume(path: string): Promise<VolumeSink>;
 
+  /**
+   * The same for a file that an interrupted operation may have left: what is appended is compared with what is there, which
+   * is kept as far as it is the same, and no longer.
+   */
+  resumeVolume(path: string): Promise<VolumeSink>;
+
   /** Opens a file for reads at any offset. */
   openVolume(path: string): Promise<VolumeReader>;
 

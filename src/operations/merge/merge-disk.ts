@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { type ArchiveSummary, openArchiveWriter } from '../../archive/v1/archive-writer.js';
 import { openChainArchives } from '../../chain/open-chain.js';
 import { type CodecSpec, parseCodec } from '../../codec/codec-spec.js';
@@ -18,6 +17,7 @@ export interface MergeDiskOptions {
   readonly links: readonly ChainLink[];
   /** The archive that the merged one builds on; `null`: it is a full. */
   readonly parentArchiveId: string | null;
+  readonly archiveId: string;
   readonly point: PointWriter;
   readonly threads?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -31,16 +31,15 @@ export interface MergedDisk {
 
 /** Writes one disk of a merged point, and checks it against what it was merged from. */
 export async function mergeDisk(options: MergeDiskOptions): Promise<MergedDisk> {
-  const { machine, links, parentArchiveId, point, threads, signal, onProgress } = options;
+  const { machine, links, archiveId, parentArchiveId, point, threads, signal, onProgress } = options;
   const { name, size, archive: newest } = links.at(-1)!.disk;
   const codec = parseCodec(newest.codec);
   const frameSize = Math.max(...links.map(link => link.disk.archive.frameSize));
   await using chain = await openChainArchives(machine, links);
   await using pool = openFramePool({ codec, ...(threads !== undefined && { threads }) });
   await using writer = await openArchiveWriter({
-    archiveId: randomBytes(16).toString('hex'),
-    ...{ parentArchiveId, disk: name, size, frameSize, codec },
-    openVolume: volume => point.createVolume(volumeName(name, volume)),
+    ...{ archiveId, parentArchiveId, disk: name, size, frameSize, codec },
+    openVolume: volume => point.resumeVolume(volumeName(name, volume), () => signal?.aborted === true),
   });
   const frames = await writeMerged({
     ...{ chain, writer, pool, frameSize, signal },

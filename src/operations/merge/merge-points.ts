@@ -1,13 +1,14 @@
+import { AbortedError } from '../../errors.js';
 import type { ChainLink } from '../../repository/chain.js';
 import type { MachineLock } from '../../repository/lock.js';
-import type { MachineStore } from '../../repository/machine-store.js';
+import { type MachineStore, RESUME_NAME } from '../../repository/machine-store.js';
 import type { DiskEntry, Point, StoredDisk } from '../../repository/manifest.js';
 import type { MergePath } from '../../repository/merge-path.js';
-import { pointTimeMs } from '../../repository/point-id.js';
 import { PointIndex } from '../../repository/point-index.js';
 import type { PointWriter } from '../../repository/point-writer.js';
 import type { ProgressListener } from '../progress.js';
 import { mergeDisk } from './merge-disk.js';
+import { openMergedFolder } from './merge-journal.js';
 import { mergedManifest } from './merged-manifest.js';
 import type { MergedFrames } from './write-merged.js';
 
@@ -43,32 +44,50 @@ interface DiskMerge {
  * whoever holds the lock: see `MachineStore.removePoints`.
  */
 export async function mergePoints(options: MergePointsOptions): Promise<MergedPoint> {
-  const { machine, lock, path } = options;
+  const { path, signal } = options;
   const startedAt = new Date();
-  const newest = path.points.at(-1)!.manifest;
   const plans = await planDisks(options);
-  // Of the same time as what it stands for: that is when its content was taken.
-  await using writer = await machine.beginPoint(lock, { now: new Date(pointTimeMs(newest.id)) });
+  const { writer: folder, archives } = await openMergedFolder(options);
+  await using writer = folder;
+  try {
+    const { disks, frames } = await writeDisks(options, plans, archives, writer);
+    await copyFiles(options, writer);
+    const parent = parentOf(options, disks);
+    const manifest = mergedManifest({
+      ...{ id: writer.id, startedAt, points: path.points, replaced: path.replaced, parent, disks },
+      readBytes: frames.copiedBytes,
+    });
+    await writer.dropFile(RESUME_NAME);
+    return { point: await writer.commit(manifest), ...frames };
+  } catch (error) {
+    // Stopped on request: the same merge goes on from here. Anything else could fail again in the same place.
+    if (!signal?.aborted) throw error;
+    writer.suspend();
+    const left = `the unfinished point ${writer.id} was left: the same merge goes on with it, another one removes it`;
+    throw new AbortedError('merge', error, left);
+  }
+}
+
+async function writeDisks(
+  options: MergePointsOptions,
+  plans: readonly (DiskMerge | null)[],
+  archives: Readonly<Record<string, string>>,
+  writer: PointWriter,
+): Promise<{ readonly disks: readonly DiskEntry[]; readonly frames: MergedFrames }> {
+  const before = options.path.points.at(-1)!.manifest.disks;
   const disks: DiskEntry[] = [];
   let frames = NOTHING;
   for (const [index, plan] of plans.entries()) {
     if (plan === null) {
-      disks.push(newest.disks[index]!);
+      disks.push(before[index]!);
       continue;
     }
-    const merged = await mergeDisk({ ...options, ...plan, point: writer });
+    const archiveId = archives[plan.entry.name]!;
+    const merged = await mergeDisk({ ...options, ...plan, archiveId, point: writer });
     frames = sumOf(frames, merged.frames);
     disks.push(diskEntry(plan, merged.archive, options));
   }
-  await copyFiles(options, writer);
-  const parent = parentOf(options, disks);
-  const manifest = mergedManifest({
-    ...{ id: writer.id, startedAt, points: path.points, replaced: path.replaced, parent, disks },
-    readBytes: frames.copiedBytes,
-  });
-  const point = await writer.commit(manifest);
-  await machine.recordCommitted(lock, point);
-  return { point, ...frames };
+  return { disks, frames };
 }
 
 /** `null`: a disk that failed in the newest point. */

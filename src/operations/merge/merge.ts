@@ -53,7 +53,6 @@ export async function merge(options: MergeOptions): Promise<MergeResult> {
   const machine = await repository.openMachine(options.machine);
   await using lock = await machine.lock('merge');
   await machine.removePoints(lock);
-  await machine.removeIncomplete(lock);
   const list = await machine.listPoints();
   refuseUnreadable(machine.name, list);
   const path = planPath(list, options);
@@ -62,7 +61,7 @@ export async function merge(options: MergeOptions): Promise<MergeResult> {
     ...{ threads: options.threads, signal: options.signal, onProgress: options.onProgress },
   });
   const { point, ...frames } = merged;
-  const { held, warnings } = await removeReplaced(machine, lock);
+  const { held, warnings } = await finishMerge(machine, lock, point);
   const { replaced, staying } = path;
   const elapsedMs = performance.now() - started;
   return {
@@ -77,19 +76,20 @@ export async function merge(options: MergeOptions): Promise<MergeResult> {
   };
 }
 
-/** The merged point exists: that its inputs are still there costs space, and nothing else. */
-async function removeReplaced(
+/** What remains when the merged point exists: whatever fails now costs space, and nothing else. */
+async function finishMerge(
   machine: MachineStore,
   lock: MachineLock,
+  point: Point,
 ): Promise<{ readonly held: readonly HeldPoint[]; readonly warnings: readonly Warning[] }> {
   try {
+    await machine.recordCommitted(lock, point);
     const { held } = await machine.removePoints(lock);
+    await machine.removeIncomplete(lock, { resumable: true });
     return { held, warnings: [] };
   } catch (error) {
-    return {
-      held: [],
-      warnings: [{ code: 'replaced-not-removed', text: `after the commit: ${errorLine(error)}` }],
-    };
+    const text = `after the commit: ${errorLine(error)}`;
+    return { held: [], warnings: [{ code: 'replaced-not-removed', text }] };
   }
 }
 

@@ -176,6 +176,28 @@ describe('a merge that ends early', () => {
     await expectRestores('latest', 3);
   });
 
+  it('stopped on request or killed: the same merge goes on, another one clears it away', async () => {
+    const stop = new AbortController();
+    const from = points[0]!.id;
+    const onProgress = () => stop.abort();
+    expect(await codeOf(mergeThem({ from, signal: stop.signal, onProgress }))).toBe('ABORTED');
+    const [left] = (await folders()).filter(id => !points.some(point => point.id === id));
+    const volume = folder.file('repo', 'guest', left!, 'vda.0001.tar');
+    const before = await readFile(volume);
+    expect(before.length).toBeGreaterThan(FRAME);
+    expect(await visible()).toHaveLength(4);
+    // What a kill leaves may end anywhere, and not all of it need have reached the disk.
+    await writeFile(volume, Buffer.concat([before.subarray(0, 40_000), Buffer.alloc(20_000)]));
+    await take();
+    expect(await folders()).toContain(left);
+    const { point } = await mergeThem({ from, to: points[3]!.id });
+    expect(point.id).toBe(left);
+    expect((await readFile(volume)).subarray(0, before.length - 4096)).toEqual(before.subarray(0, -4096));
+    await expectRestores('latest', 4);
+    await expectRestores(points[3]!.id, 3);
+    expect(await readdir(folder.file('repo', 'guest', left!))).not.toContain('resume.json');
+  });
+
   it('after the commit: the merged point counts, and what it replaces goes next time', async () => {
     const failing = new LocalBackend(repository());
     const { removeFolder } = failing;
