@@ -13,6 +13,12 @@ export { type BackupResult, backup } from './operations/backup.js';
 export type { BackupDisk, BackupFile, BackupOptions, BackupStep } from './operations/backup-options.js';
 export { type ConnectOptions, connect, type ExportClient } from './operations/connect.js';
 export { type DefinedGuest, type DefineGuestOptions, defineGuest } from './operations/define-guest.js';
+export {
+  type DiffOptions,
+  type DiskDifference,
+  diffPoints,
+  type PointsDifference,
+} from './operations/diff.js';
 export { type Diagnosis, type DoctorOptions, doctor, type Verdict } from './operations/guest/doctor.js';
 export { backupGuest } from './operations/guest/guest-backup.js';
 export type { GuestBackupOptions, GuestSource } from './operations/guest/guest-backup-options.js';

@@ -2,6 +2,7 @@ import type { FramePool } from '../codec/frame-pool.js';
 import { AbortedError, UsageError } from '../errors.js';
 import { loadFrame } from './load-frame.js';
 import type { OpenChain } from './open-chain.js';
+import { SequentialStreams } from './sequential-streams.js';
 
 /** A decoded frame in the cache, or on its way there. */
 interface CachedFrame {
@@ -17,6 +18,10 @@ export interface ChainReaderOptions {
 }
 
 const DEFAULT_CACHE = 64 << 20;
+/** Segments of one read that are decoded at the same time: it bounds the frames that are held beyond the cache. */
+const SEGMENTS_AT_ONCE = 16;
+/** How far a read-ahead looks for the next frame. */
+const SEGMENTS_AHEAD = 64;
 
 /**
  * Reads any range of a chain's newest state, verified, through a cache of decoded frames with a bound: the least
@@ -29,6 +34,7 @@ export class ChainReader {
   /** In the order of use: the first is the oldest. */
   readonly #cache = new Map<number, CachedFrame>();
   #cached = 0;
+  readonly #streams = new SequentialStreams();
 
   constructor(chain: OpenChain, { pool, cacheBytes = DEFAULT_CACHE }: ChainReaderOptions) {
     this.chain = chain;
@@ -50,16 +56,34 @@ export class ChainReader {
     const end = offset + target.byteLength;
     if (offset < 0 || end > size)
       throw new UsageError(`read ${offset}+${target.byteLength} outside ${size} bytes`);
+    const copies: Promise<void>[] = [];
     let position = offset;
-    for (let index = segments.find(offset); position < end; index++) {
-      if (signal?.aborted) throw new AbortedError('read', signal.reason);
+    let index = segments.find(offset);
+    for (; position < end; index++) {
+      if (signal?.aborted) break;
       const start = index < segments.count ? Math.min(segments.offsetAt(index), end) : end;
       if (start > position) target.fill(0, position - offset, start - offset);
       position = Math.max(position, start);
       if (position >= end) break;
       const stop = Math.min(segments.endAt(index), end);
-      await this.#copySegment(index, position, target.subarray(position - offset, stop - offset));
+      copies.push(this.#copySegment(index, position, target.subarray(position - offset, stop - offset)));
+      if (copies.length >= SEGMENTS_AT_ONCE) await settle(copies);
       position = stop;
+    }
+    if (this.#streams.continues(offset, end)) this.#readAhead(index);
+    await settle(copies);
+    if (signal?.aborted) throw new AbortedError('read', signal.reason);
+  }
+
+  /** Begins to decode what a sequential reader asks for next. Errors are for whoever reads it then. */
+  #readAhead(from: number): void {
+    const { segments } = this.chain;
+    const last = Math.min(segments.count, from + SEGMENTS_AHEAD);
+    let frames = 0;
+    for (let index = from; index < last && frames < this.#pool.threads; index++) {
+      if (segments.isZeroAt(index)) continue;
+      this.#frame(segments.archiveAt(index), segments.frameAt(index)).catch(() => undefined);
+      frames++;
     }
   }
 
@@ -113,4 +137,11 @@ export class ChainReader {
     const length = await loadFrame(this.chain, archive, frame, buffers, this.#pool);
     return new Uint8Array(buffers.raw, 0, length);
   }
+}
+
+/** Waits for all, so that nobody writes into the target any more, and throws what went wrong first. */
+async function settle(copies: Promise<void>[]): Promise<void> {
+  const results = await Promise.allSettled(copies.splice(0));
+  const failed = results.find(result => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBackupCommand } from './commands/backup.js';
 import { addDemoCommand } from './commands/demo.js';
+import { addDiffCommand } from './commands/diff.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addInfoCommand } from './commands/info.js';
 import { addInitCommand } from './commands/init.js';
@@ -34,6 +35,7 @@ export function createProgram(): Command {
   addRestoreCommand(program);
   addVerifyCommand(program);
   addServeCommand(program);
+  addDiffCommand(program);
   addMergeCommand(program);
   addDoctorCommand(program);
   addRecoverCommand(program);

@@ -101,6 +101,18 @@ export class ExtentList {
     return this.#blocks[Math.floor(index / BLOCK)]!.kinds[index % BLOCK] as ExtentKind;
   }
 
+  /** Index of the first extent that ends after `offset`; {@link count} when there is none. */
+  find(offset: number): number {
+    let low = 0;
+    let high = this.#count;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (this.offsetAt(middle) + this.lengthAt(middle) > offset) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
   /** Extent `index` as an object; for tests and printing, not for loops over a disk. */
   at(index: number): Extent {
     return { offset: this.offsetAt(index), length: this.lengthAt(index), kind: this.kindAt(index) };

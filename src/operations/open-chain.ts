@@ -1,9 +1,10 @@
 import { ChainReader } from '../chain/chain-reader.js';
-import { openChainArchives } from '../chain/open-chain.js';
+import type { OpenChain } from '../chain/open-chain.js';
 import { zeroRanges } from '../chain/zero-ranges.js';
 import { UsageError } from '../errors.js';
 import type { Range } from '../extents/extent-list.js';
 import type { Repository } from '../repository/repository.js';
+import { openHeldDisk } from './open-held-disk.js';
 import { useRepository } from './open-repository.js';
 import { openReadingPool } from './reading-pool.js';
 
@@ -36,21 +37,27 @@ export interface ChainHandle extends AsyncDisposable {
 /** Opens a disk of a point for reading, without restoring it. */
 export async function openChain(options: OpenChainOptions): Promise<ChainHandle> {
   const repository = await useRepository(options.repository);
-  const { machine, point, points } = await repository.resolve(options.point);
-  const links = await machine.openChain(points, point.manifest.id, options.disk);
-  const chain = await openChainArchives(machine, links);
+  const held = await repository.hold(options.point, 'read');
+  let chain: OpenChain;
+  try {
+    chain = await openHeldDisk(held, options.disk);
+  } catch (error) {
+    await held[Symbol.asyncDispose]();
+    throw error;
+  }
   const pool = openReadingPool(options.threads);
   const reader = new ChainReader(chain, { pool, cacheBytes: options.cacheBytes });
   const close = async () => {
     await pool[Symbol.asyncDispose]();
     await chain[Symbol.asyncDispose]();
+    await held[Symbol.asyncDispose]();
   };
   return {
-    machine: machine.name,
+    machine: chain.machine,
     point: chain.point,
     disk: chain.disk,
     size: chain.size,
-    points: links.map(link => link.point.id),
+    points: chain.links.map(link => link.point.id),
     zeroRanges: () => zeroRanges(chain),
     read: async (offset, length) => {
       checkRange(offset, length, chain.size);

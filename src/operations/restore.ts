@@ -1,10 +1,11 @@
 import { rmdir } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
-import { type OpenChain, openChainArchives } from '../chain/open-chain.js';
+import type { OpenChain } from '../chain/open-chain.js';
 import { zeroRanges } from '../chain/zero-ranges.js';
 import type { FramePool } from '../codec/frame-pool.js';
 import { AbortedError, errorLine, NbdeltaError, toNbdeltaError, UsageError } from '../errors.js';
 import type { Repository, ResolvedPoint } from '../repository/repository.js';
+import { openHeldDisk } from './open-held-disk.js';
 import { useRepository } from './open-repository.js';
 import { isNbdUri, openTarget, type TargetFormat } from './open-target.js';
 import { planTargets, type TargetPlan } from './plan-targets.js';
@@ -113,7 +114,7 @@ function leftInPlace(error: unknown, left: string): unknown {
 }
 
 async function openChains(
-  { machine, points, point }: ResolvedPoint,
+  resolved: ResolvedPoint,
   plan: TargetPlan,
 ): Promise<AsyncDisposable & { readonly chains: readonly OpenChain[] }> {
   const chains: OpenChain[] = [];
@@ -121,10 +122,7 @@ async function openChains(
     for (const chain of chains) await chain[Symbol.asyncDispose]();
   };
   try {
-    for (const { disk } of plan.targets) {
-      const links = await machine.openChain(points, point.manifest.id, disk);
-      chains.push(await openChainArchives(machine, links));
-    }
+    for (const { disk } of plan.targets) chains.push(await openHeldDisk(resolved, disk));
   } catch (error) {
     await dispose();
     throw error;

@@ -1,12 +1,15 @@
 import { ChainReader } from '../chain/chain-reader.js';
 import { ChainSource } from '../chain/chain-source.js';
-import { type OpenChain, openChainArchives } from '../chain/open-chain.js';
-import { NbdeltaError, toNbdeltaError, UsageError } from '../errors.js';
+import { NbdeltaError, toNbdeltaError } from '../errors.js';
 import type { NbdAddress } from '../nbd/protocol/uri.js';
 import { type NbdServer, type NbdServerOptions, startNbdServer } from '../nbd/server/nbd-server.js';
+import type { ServerTls } from '../nbd/server/server-tls.js';
 import type { Repository } from '../repository/repository.js';
+import { AsyncStack } from './async-stack.js';
+import { openHeldDisk } from './open-held-disk.js';
 import { useRepository } from './open-repository.js';
 import { openReadingPool } from './reading-pool.js';
+import { changesSince, diskNames, holdBases, type OpenDisk } from './served-disks.js';
 
 export interface ServeOptions {
   readonly repository: string | Repository;
@@ -14,6 +17,13 @@ export interface ServeOptions {
   readonly point: string;
   /** One disk; without it all disks, each under its name. */
   readonly disk?: string | undefined;
+  /**
+   * Earlier points, as after the `@`: what changed since each is offered as a dirty bitmap whose name is the
+   * point's id, `qemu:dirty-bitmap:ID`, so that a backup of this is incremental too.
+   */
+  readonly since?: readonly string[] | undefined;
+  /** When given, only clients with TLS are served. */
+  readonly tls?: ServerTls | undefined;
   /** Where to listen: a unix socket, or host and port (0: a free one). */
   readonly listen: NbdAddress;
   /** Bound on decoded frames kept for each disk. Bytes. */
@@ -22,11 +32,20 @@ export interface ServeOptions {
   readonly onError?: ((error: NbdeltaError) => void) | undefined;
 }
 
+export interface ServedDisk {
+  readonly disk: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly uri: string;
+  /** Names of its dirty bitmaps: ids of points. */
+  readonly bitmaps: readonly string[];
+}
+
 /** A point being served. */
 export interface ServedPoint extends AsyncDisposable {
   readonly machine: string;
   readonly point: string;
-  readonly disks: readonly { readonly disk: string; readonly size: number; readonly uri: string }[];
+  readonly disks: readonly ServedDisk[];
   /** Stops and lets go of everything. Safe twice. */
   close(): Promise<void>;
 }
@@ -34,27 +53,28 @@ export interface ServedPoint extends AsyncDisposable {
 /** Serves a point read-only over NBD, straight from its archives: nothing is restored first. */
 export async function serve(options: ServeOptions): Promise<ServedPoint> {
   const repository = await useRepository(options.repository);
-  const { machine, point, points } = await repository.resolve(options.point);
-  const stored = point.manifest.disks.filter(disk => disk.status === 'stored').map(disk => disk.name);
-  const names = options.disk === undefined ? stored : [options.disk];
-  if (names.length === 0) throw new UsageError(`point ${point.manifest.id} has no stored disk`);
   await using stack = new AsyncStack();
-  const chains: OpenChain[] = [];
-  for (const name of names) {
-    const links = await machine.openChain(points, point.manifest.id, name);
-    chains.push(stack.use(await openChainArchives(machine, links)));
+  const held = stack.use(await repository.hold(options.point, 'serve'));
+  const { machine, point } = held;
+  const bases = await holdBases(repository, held, options.since ?? []);
+  await using _bases = bases;
+  const disks: OpenDisk[] = [];
+  for (const name of diskNames(point.manifest, options.disk)) {
+    const chain = stack.use(await openHeldDisk(held, name));
+    disks.push({ chain, changes: await changesSince(bases.points, chain) });
   }
   const pool = stack.use(openReadingPool(options.threads));
   const server = stack.use(
     await listen({
       listen: options.listen,
-      exports: chains.flatMap(chain => {
-        const source = new ChainSource(new ChainReader(chain, { pool, cacheBytes: options.cacheBytes }));
+      exports: disks.flatMap(({ chain, changes }) => {
+        const reader = new ChainReader(chain, { pool, cacheBytes: options.cacheBytes });
         const description = `${machine.name}@${point.manifest.id} ${chain.disk}`;
-        const named = { name: chain.disk, description, source };
+        const named = { name: chain.disk, description, source: new ChainSource(reader, changes) };
         // One disk is also the default export, so that a URI without a name works.
-        return chains.length === 1 ? [named, { ...named, name: '' }] : [named];
+        return disks.length === 1 ? [named, { ...named, name: '' }] : [named];
       }),
+      ...(options.tls && { tls: options.tls }),
       ...(options.onError && { onError: options.onError }),
     }),
   );
@@ -62,7 +82,10 @@ export async function serve(options: ServeOptions): Promise<ServedPoint> {
   return {
     machine: machine.name,
     point: point.manifest.id,
-    disks: chains.map(chain => ({ disk: chain.disk, size: chain.size, uri: server.uri(chain.disk) })),
+    disks: disks.map(({ chain, changes }) => ({
+      ...{ disk: chain.disk, size: chain.size, uri: server.uri(chain.disk) },
+      bitmaps: Object.keys(changes),
+    })),
     close: () => owned[Symbol.asyncDispose](),
     [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
   };
@@ -80,27 +103,5 @@ async function listen(options: NbdServerOptions): Promise<NbdServer> {
       hint: 'check that the address is one of this host, and that its port is free',
       fields: known.fields,
     });
-  }
-}
-
-/** Things to let go of, last in first out, unless somebody else takes them over. */
-class AsyncStack implements AsyncDisposable {
-  #owned: AsyncDisposable[] = [];
-
-  use<Resource extends AsyncDisposable>(resource: Resource): Resource {
-    this.#owned.push(resource);
-    return resource;
-  }
-
-  /** Hands everything to a new stack; this one lets go of nothing then. */
-  move(): AsyncStack {
-    const next = new AsyncStack();
-    next.#owned = this.#owned;
-    this.#owned = [];
-    return next;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const resource of this.#owned.splice(0).reverse()) await resource[Symbol.asyncDispose]();
   }
 }

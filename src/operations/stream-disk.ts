@@ -59,6 +59,8 @@ function watchOutput(output: Writable, signal: AbortSignal | undefined): OutputW
   const onError = (cause: Error) => fail(streamFailed(cause));
   const onClose = () => fail(streamFailed(new Error('nobody reads it any more')));
   const onAbort = () => fail(new AbortedError('restore', signal?.reason));
+  // One that broke before does not say so again.
+  if (output.destroyed) fail(streamFailed(output.errored ?? new Error('nobody reads it any more')));
   output.once('error', onError).once('close', onClose);
   signal?.addEventListener('abort', onAbort, { once: true });
   const stop = () => {

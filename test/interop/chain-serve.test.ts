@@ -2,11 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type ServedPoint, serve } from '#nbdelta/index.js';
+import { type BackupOptions, backup, type ServedPoint, serve } from '#nbdelta/index.js';
 import { nbdcopy, nbdinfo, nbdinfoMap } from '../support/nbd-tools.js';
 import { describeWith } from '../support/peers.js';
 import { run, runOk } from '../support/processes.js';
-import { codeOf, expectSameBytes } from '../support/restore-check.js';
+import { codeOf, expectSameBytes, restoreBytes } from '../support/restore-check.js';
 import { type TempFolder, tempFolder } from '../support/temp-folder.js';
 import { backUpGuests, socketPath, TrackedGuest } from '../support/tracked-guest.js';
 
@@ -39,11 +39,12 @@ describeWith(['nbdcopy', 'nbdinfo', 'qemu-img'], 'served points', () => {
     expect(errors).toEqual([]);
   });
 
-  function start(id: string, disk?: string): Promise<ServedPoint> {
+  function start(id: string, disk?: string, since: readonly string[] = []): Promise<ServedPoint> {
     return serve({
       repository: folder.file('repo'),
       point: `guest@${id}`,
       disk,
+      since,
       listen: { kind: 'unix', path: socketPath(folder) },
       cacheBytes: 4 * MIB,
       onError: error => void errors.push(error.message),
@@ -140,6 +141,38 @@ describeWith(['nbdcopy', 'nbdinfo', 'qemu-img'], 'served points', () => {
     expect(copied.code).not.toBe(0);
     expect(copied.stderr).toMatch(/error/i);
     expect(seen).toContain('DATA_DAMAGED');
+  });
+
+  it('tell what changed since an earlier point, so that a backup of a backup is incremental', async () => {
+    await using own = await tempFolder();
+    const [first, , last] = points as [(typeof points)[0], (typeof points)[0], (typeof points)[0]];
+    const backUp = async (id: string, options: Partial<BackupOptions>, since: readonly string[] = []) => {
+      await using served = await start(id, 'vda', since);
+      const { uri, bitmaps } = served.disks[0]!;
+      expect(bitmaps).toEqual(since);
+      const disks = [{ name: 'vda', uri, ...(since[0] && { bitmap: since[0] }) }];
+      return await backup({
+        repository: own.file('repo'),
+        machine: 'second',
+        disks,
+        checkpoint: id,
+        ...options,
+      });
+    };
+    await backUp(first.id, { level: 'full' });
+    const { point } = await backUp(last.id, { level: 'incremental', since: first.id }, [first.id]);
+    // Three writes of 1 MiB and three zeroed ranges lie between them, not 12 MiB.
+    expect(point.statistics.readBytes).toBeLessThan(3 * MIB);
+    expectSameBytes(await restoreBytes(own.file('repo'), 'second'), last.vda, 'the backup of the backup');
+    await using served = await start(last.id, 'vda', [first.id]);
+    const map = await nbdinfoMap(served.disks[0]!.uri, `qemu:dirty-bitmap:${first.id}`);
+    const dirty = map.filter(({ type }) => type === 1);
+    for (const { offset, length } of map.filter(({ type }) => type === 0)) {
+      const range = [offset, offset + length] as const;
+      expectSameBytes(last.vda.subarray(...range), first.vda.subarray(...range), 'said to be the same');
+    }
+    expect(dirty.length).toBeGreaterThan(0);
+    expect(dirty.every(({ offset }) => offset % 4096 === 0)).toBe(true);
   });
 
   it('refuse what is not there', async () => {

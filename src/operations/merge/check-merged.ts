@@ -1,7 +1,7 @@
+import { alignedPieces, isSamePlace, NOWHERE } from '../../chain/aligned-pieces.js';
 import { ChainReader } from '../../chain/chain-reader.js';
 import { frameCapacity } from '../../chain/load-frame.js';
 import type { OpenChain } from '../../chain/open-chain.js';
-import { NO_FRAME, type SegmentTable } from '../../chain/segment-table.js';
 import type { FramePool } from '../../codec/frame-pool.js';
 import { DamagedError } from '../../errors.js';
 import { type FramePlace, readStoredFrames } from './stored-frames.js';
@@ -36,7 +36,8 @@ export async function checkMerged(
   const old = new ChainReader(before, { pool: options.pool });
   const now = new ChainReader(merged, { pool: options.pool });
   for (const { offset, length, left, right } of alignedPieces(before.segments, merged.segments)) {
-    if (isSame(before, left, merged, right, offset, options.isFull)) continue;
+    const isMentioned = (left === NOWHERE) === (right === NOWHERE);
+    if ((options.isFull || isMentioned) && isSamePlace(before, left, merged, right, offset)) continue;
     if (!(await isSameContent(old, now, offset, length, left, right))) throw differs(merged, offset, length);
   }
 }
@@ -45,72 +46,6 @@ function* allFrames(chain: OpenChain): Generator<FramePlace> {
   for (const [archive, { frames }] of chain.archives.entries()) {
     for (let frame = 0; frame < frames.count; frame++) yield { archive, frame };
   }
-}
-
-/** A range that lies in one segment of each table, or in none: then the number is `NOWHERE`. */
-interface AlignedPiece {
-  readonly offset: number;
-  readonly length: number;
-  readonly left: number;
-  readonly right: number;
-}
-
-const NOWHERE = -1;
-
-function* alignedPieces(left: SegmentTable, right: SegmentTable): Generator<AlignedPiece> {
-  let [i, j, at] = [0, 0, 0];
-  while (i < left.count || j < right.count) {
-    const [a, b] = [reach(left, i, at), reach(right, j, at)];
-    const end = Math.min(a.end, b.end);
-    if (a.inside || b.inside) {
-      yield { offset: at, length: end - at, left: a.inside ? i : NOWHERE, right: b.inside ? j : NOWHERE };
-    }
-    at = end;
-    if (i < left.count && left.endAt(i) <= at) i++;
-    if (j < right.count && right.endAt(j) <= at) j++;
-  }
-}
-
-/** Up to where the table says the same as at byte `at`; `index`: the first segment that ends after it. */
-function reach(
-  table: SegmentTable,
-  index: number,
-  at: number,
-): { readonly inside: boolean; readonly end: number } {
-  if (index >= table.count) return { inside: false, end: Number.POSITIVE_INFINITY };
-  const start = table.offsetAt(index);
-  return at < start ? { inside: false, end: start } : { inside: true, end: table.endAt(index) };
-}
-
-function isSame(
-  before: OpenChain,
-  left: number,
-  merged: OpenChain,
-  right: number,
-  offset: number,
-  isFull: boolean,
-): boolean {
-  const a = placeOf(before, left, offset);
-  const b = placeOf(merged, right, offset);
-  if (a.digest === null || b.digest === null) {
-    const isZero = a.digest === null && b.digest === null;
-    return isZero && (isFull || (left === NOWHERE) === (right === NOWHERE));
-  }
-  return a.within === b.within && Buffer.from(a.digest).equals(b.digest);
-}
-
-/** Digest of the frame that a byte lies in, and where in it; `null`: the byte is zero, or in no archive. */
-function placeOf(
-  chain: OpenChain,
-  index: number,
-  offset: number,
-): { readonly digest: Uint8Array | null; readonly within: number } {
-  const { segments, archives } = chain;
-  if (index === NOWHERE || segments.frameAt(index) === NO_FRAME) return { digest: null, within: 0 };
-  return {
-    digest: archives[segments.archiveAt(index)]!.frames.digestAt(segments.frameAt(index)),
-    within: segments.withinAt(index) + offset - segments.offsetAt(index),
-  };
 }
 
 const COMPARED_AT_ONCE = 4 << 20;

@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { listPoints, type Manifest, merge, verify } from '#nbdelta/index.js';
+import { diffPoints, listPoints, type Manifest, merge, verify } from '#nbdelta/index.js';
 import { SeededRandom } from '../../support/random.js';
 import { codeOf, expectSameBytes, restoreBytes, restoreIndependently } from '../../support/restore-check.js';
 import { type TempFolder, tempFolder } from '../../support/temp-folder.js';
@@ -98,12 +98,35 @@ class History {
     for (const id of replaced) this.#contents.delete(id);
   }
 
+  /** By the indexes: nothing that differs is left out. By content: exactly what differs. */
+  async #checkDifferences(ids: readonly string[]): Promise<void> {
+    for (const [index, id] of ids.entries()) {
+      const other = ids[(index * 7 + 1) % ids.length]!;
+      const [before, after] = [this.#contents.get(other)!, this.#contents.get(id)!];
+      const expected = differingUnits(before, after);
+      const options = { repository: this.#repository, from: `guest@${other}`, to: `guest@${id}`, threads: 1 };
+      expect(await this.#changedUnits({ ...options, content: true })).toEqual(expected);
+      const mayDiffer = await this.#changedUnits(options);
+      expect([...expected].filter(unit => !mayDiffer.has(unit))).toEqual([]);
+    }
+  }
+
+  async #changedUnits(options: Parameters<typeof diffPoints>[0]): Promise<Set<number>> {
+    const { disks } = await diffPoints(options);
+    const units = new Set<number>();
+    for (const { offset, length } of disks[0]!.extents()) {
+      for (let unit = Math.floor(offset / 512); unit * 512 < offset + length; unit++) units.add(unit);
+    }
+    return units;
+  }
+
   async check(): Promise<void> {
     const points = await this.points();
     expect(points.map(point => point.id).sort()).toEqual([...this.#contents.keys()].sort());
     for (const [id, content] of this.#contents) {
       expectSameBytes(await restoreBytes(this.#repository, `guest@${id}`), content, id);
     }
+    await this.#checkDifferences(points.map(point => point.id));
     const last = points.at(-1)!.id;
     const independent = await restoreIndependently(this.#repository, `guest@${last}`);
     expectSameBytes(independent, this.#contents.get(last)!, `${last}, with the independent script`);
@@ -114,6 +137,16 @@ class History {
     const folders = (await readdir(`${this.#repository}/guest`)).filter(name => name.includes('Z-'));
     expect(folders.sort()).toEqual([...this.#contents.keys()].sort());
   }
+}
+
+/** 512-byte units that differ, and everything beyond the older disk's end. */
+function differingUnits(before: Buffer, after: Buffer): Set<number> {
+  const units = new Set<number>();
+  for (let unit = 0; unit * 512 < after.length; unit++) {
+    const [start, end] = [unit * 512, Math.min(after.length, unit * 512 + 512)];
+    if (end > before.length || before.compare(after, start, end, start, end) !== 0) units.add(unit);
+  }
+  return units;
 }
 
 it('any sequence of writes, zeroes, backups and merges', async () => {

@@ -30,14 +30,20 @@ it('stops on request while the reader takes nothing', async () => {
 it('ends when the output is closed without an error', async () => {
   const output = new PassThrough();
   const restoring = restoreTo(output);
-  setTimeout(() => output.destroy(), 50);
+  output.once('data', () => output.destroy());
   expect(await codeOf(restoring)).toBe('TARGET_INVALID');
+});
+
+it('ends when the output was closed before it began', async () => {
+  const output = new PassThrough();
+  output.destroy();
+  expect(await codeOf(restoreTo(output))).toBe('TARGET_INVALID');
 });
 
 it('ends when the output breaks', async () => {
   const output = new PassThrough();
   const restoring = restoreTo(output);
-  setTimeout(() => output.destroy(new Error('EPIPE')), 50);
+  output.once('data', () => output.destroy(new Error('EPIPE')));
   expect(await codeOf(restoring)).toBe('TARGET_INVALID');
 });
 
