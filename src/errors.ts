@@ -46,6 +46,7 @@ export const ERROR_CODES = {
   CHAIN_FOREIGN: 'a file of the chain belongs to another archive, disk or machine',
   CHAIN_ORDER: 'the chain is out of order: the bitmap does not reach back to the parent point',
   DATA_DAMAGED: 'stored data does not match its digest',
+  DATA_DIFFERS: 'a point does not hold what an export holds',
 
   TARGET_EXISTS: 'the restore target exists already',
   TARGET_INVALID: 'the restore target cannot be used',

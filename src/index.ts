@@ -44,6 +44,13 @@ export { initRepository, openRepository } from './operations/open-repository.js'
 export type { Progress, ProgressListener } from './operations/progress.js';
 export { type RestoredDisk, type RestoreOptions, type RestoreResult, restore } from './operations/restore.js';
 export { type ServedPoint, type ServeOptions, serve } from './operations/serve.js';
-export { type Problem, type VerifyOptions, type VerifyResult, verify } from './operations/verify.js';
+export {
+  type DiskComparison,
+  type LiveDisk,
+  type Problem,
+  type VerifyOptions,
+  type VerifyResult,
+  verify,
+} from './operations/verify/verify.js';
 export type { Manifest } from './repository/manifest.js';
 export type { Repository } from './repository/repository.js';

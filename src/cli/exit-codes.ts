@@ -45,6 +45,7 @@ export const EXIT_CODES = {
   CHAIN_FOREIGN: 22,
   CHAIN_ORDER: 23,
   DATA_DAMAGED: 24,
+  DATA_DIFFERS: 25,
 
   TARGET_EXISTS: 30,
   TARGET_INVALID: 31,
@@ -76,7 +77,7 @@ export const EXIT_CODES_HELP = `
 Exit codes (all of them: docs/exit-codes.md):
    0  done                      10-16  repository, machine, point, lock
    1  a defect in nbdelta       20-23  chain: missing, torn, foreign, unordered
-   2  wrong usage                  24  stored data is damaged
+   2  wrong usage               24, 25  stored data is damaged, differs
  3-7  NBD: connection, TLS,     30-32  restore target, missing program
       export, bitmap, reading      40  committed, but not every disk
                              50-62  hypervisor: guest, job, scratch, agent, hook

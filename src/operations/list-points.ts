@@ -1,6 +1,8 @@
 import { errorLine } from '../errors.js';
+import type { MachineStore } from '../repository/machine-store.js';
 import type { Manifest } from '../repository/manifest.js';
 import type { Repository } from '../repository/repository.js';
+import type { Verdict } from '../repository/verdict.js';
 import { useRepository } from './open-repository.js';
 
 /** A machine and its points, as `list` shows them. */
@@ -9,6 +11,8 @@ export interface MachineListing {
   readonly id: string | null;
   /** By sequence, oldest first. */
   readonly points: readonly Manifest[];
+  /** By point: what the last verification found. */
+  readonly verdicts: Readonly<Record<string, Verdict>>;
   /** Points that cannot be read, with why. */
   readonly unreadable: readonly { readonly id: string; readonly code: string; readonly message: string }[];
   /** Folders of points that were never committed: a backup runs, or was cut off. */
@@ -30,11 +34,24 @@ export async function listPoints(options: {
       machine: name,
       id: (await machine.readRecord())?.id ?? null,
       points: points.map(point => point.manifest),
+      verdicts: await readVerdicts(
+        machine,
+        points.map(point => point.manifest.id),
+      ),
       unreadable: unreadable.map(({ id, error }) => ({ id, code: error.code, message: errorLine(error) })),
       incomplete: await machine.listIncomplete(),
     });
   }
   return listings;
+}
+
+async function readVerdicts(machine: MachineStore, ids: readonly string[]): Promise<Record<string, Verdict>> {
+  const verdicts: Record<string, Verdict> = {};
+  for (const id of ids) {
+    const verdict = await machine.readVerdict(id);
+    if (verdict !== null) verdicts[id] = verdict;
+  }
+  return verdicts;
 }
 
 /** One point, resolved from `MACHINE[@POINT]`. */

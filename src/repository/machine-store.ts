@@ -26,6 +26,7 @@ import { type ReaderLease, takeReaderLease } from './reader-lease.js';
 import { type RemovedPoints, removePoints } from './remove-points.js';
 import type { StorageBackend, VolumeReader } from './storage-backend.js';
 import { supersededIds } from './superseded.js';
+import { decodeVerdict, VERDICT_MAX_BYTES, VERDICT_NAME, type Verdict } from './verdict.js';
 import { checkPointVolumes, checkVolumes } from './volume-check.js';
 
 const ID_ATTEMPTS = 5;
@@ -302,6 +303,17 @@ export class MachineStore {
   /** A small file of a point, checked against its manifest. @throws as `readPointFile` does. */
   async readPointFile(point: Point, name: string): Promise<Uint8Array | undefined> {
     return await readPointFile(this.#backend, this.name, point, name);
+  }
+
+  /** What the last verification of a point found; `null`: nobody knows. */
+  async readVerdict(pointId: string): Promise<Verdict | null> {
+    const bytes = await this.readFile(pointId, VERDICT_NAME, VERDICT_MAX_BYTES);
+    return bytes === null ? null : decodeVerdict(bytes);
+  }
+
+  /** Needs no lock: the last one who writes is the last one who verified. */
+  async putVerdict(pointId: string, verdict: Verdict): Promise<void> {
+    await this.#backend.replace(`${this.name}/${pointId}/${VERDICT_NAME}`, encodeDocument(verdict));
   }
 
   /** What a run that is alive, or that died, has written down; see `pending.ts`. */

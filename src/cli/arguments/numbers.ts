@@ -25,3 +25,11 @@ export function sizeInBytes(text: string): number {
   if (Number.isSafeInteger(value)) return value;
   throw new InvalidArgumentError('expected a size, e.g. 1M or 65536');
 }
+
+/** `5%` as 0.05: more than nothing, at most everything. */
+export function shareOf(text: string): number {
+  const [, digits] = /^(\d{1,3}(?:\.\d+)?)%$/.exec(text) ?? [];
+  const share = digits === undefined ? 0 : Number(digits) / 100;
+  if (share > 0 && share <= 1) return share;
+  throw new InvalidArgumentError('expected a share, e.g. 5%');
+}

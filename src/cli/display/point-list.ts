@@ -16,6 +16,7 @@ const COLUMNS = [
   { title: 'DISKS', drop: 4 },
   { title: 'READ', align: 'right', drop: 2 },
   { title: 'STORED', align: 'right', drop: 7 },
+  { title: 'VERIFIED', drop: 8 },
   { title: 'CHECKPOINT', drop: 6 },
   { title: 'PARENT', drop: 3 },
   { title: '' },
@@ -27,14 +28,20 @@ export function formatMachine(listing: MachineListing, view: View, now = Date.no
   const id = listing.id === null ? '' : style.dim(` (id ${printable(listing.id)})`);
   const heading = `${style.bold(listing.machine)}${id}: ${formatPlural(listing.points.length, 'point')}`;
   const rows = listing.points.map((point, index) =>
-    pointRow(point, listing.points[index - 1]?.id, view, now),
+    pointRow(point, listing.points[index - 1]?.id, listing.verdicts[point.id], view, now),
   );
   const room = tableRoom(view) - INDENT.length;
   const table = rows.length > 0 ? formatTable(COLUMNS, rows, style, room) : [];
   return [heading, ...[...table, ...troubles(listing, view)].map(line => INDENT + line)];
 }
 
-function pointRow(point: PointManifest, before: string | undefined, view: View, now: number): string[] {
+function pointRow(
+  point: PointManifest,
+  before: string | undefined,
+  verdict: MachineListing['verdicts'][string] | undefined,
+  view: View,
+  now: number,
+): string[] {
   const { style, unicode } = view;
   const branch = point.parent === null ? '' : unicode ? '└ ' : '+ ';
   return [
@@ -45,11 +52,23 @@ function pointRow(point: PointManifest, before: string | undefined, view: View, 
     point.disks.map(disk => disk.name).join(' '),
     formatBytes(point.statistics.readBytes),
     formatBytes(point.statistics.storedBytes),
+    verdict === undefined ? '' : formatVerdict(verdict, view),
     printable(point.checkpoint ?? ''),
     // The point just above needs no words.
     point.parent === null || point.parent.id === before ? '' : point.parent.id,
     style.yellow(remarks(point)),
   ];
+}
+
+function formatVerdict(
+  { at, how, share, result }: MachineListing['verdicts'][string],
+  { style }: View,
+): string {
+  const day = at.slice(0, 10);
+  if (result === 'damaged') return style.red(`damaged ${day}`);
+  if (result === 'differs') return style.yellow(`differs ${day}`);
+  if (how === 'sample') return `sample ${Number(((share ?? 1) * 100).toPrecision(2))}% ${day}`;
+  return `ok ${day}`;
 }
 
 function remarks(point: PointManifest): string {

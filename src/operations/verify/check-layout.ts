@@ -1,10 +1,10 @@
-import type { ArchiveHeader } from '../archive/v1/archive-header.js';
-import type { ArchiveReader, VolumeReader } from '../archive/v1/archive-reader.js';
-import { PACK_MAX_EXTENTS, PACK_MAX_FRAMES, TAR_BLOCK } from '../archive/v1/format-limits.js';
-import { decodePackTable, packTableLength } from '../archive/v1/pack-table.js';
-import { decodeTarHeader, TAR_END, tarMemberLength } from '../archive/v1/tar-member.js';
-import { DamagedError } from '../errors.js';
-import type { StoredDisk } from '../repository/manifest.js';
+import type { ArchiveHeader } from '../../archive/v1/archive-header.js';
+import type { ArchiveReader, VolumeReader } from '../../archive/v1/archive-reader.js';
+import { PACK_MAX_EXTENTS, PACK_MAX_FRAMES, TAR_BLOCK } from '../../archive/v1/format-limits.js';
+import { decodePackTable, packTableLength } from '../../archive/v1/pack-table.js';
+import { decodeTarHeader, TAR_END, tarMemberLength } from '../../archive/v1/tar-member.js';
+import { DamagedError } from '../../errors.js';
+import type { StoredDisk } from '../../repository/manifest.js';
 
 /** Longest pack table that is accepted: 16 frames, twice 65,536 extents. Bounds what a damaged file makes us read. */
 const LONGEST_TABLE = packTableLength(PACK_MAX_FRAMES, 2 * PACK_MAX_EXTENTS);
