@@ -6,7 +6,6 @@ import type { RetentionPolicy } from '../repository/retention-rules.js';
 import type { ProgressListener } from './progress.js';
 import type { PrunePreview, StepNotice } from './prune-preview.js';
 
-export { parseKeepDuration } from '../repository/keep-duration.js';
 export type { RetentionPolicy } from '../repository/retention-rules.js';
 
 /**

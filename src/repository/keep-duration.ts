@@ -14,19 +14,20 @@ const HOUR_MS = 60 * 60 * 1000;
 
 /**
  * Reads years, months, days and hours, in any order, each at most once. There are no weeks and no minutes: `m` are months.
+ * @param name how the message calls it.
  * @throws UsageError.
  */
-export function parseKeepDuration(text: string): KeepDuration {
+export function parseKeepDuration(text: string, name = 'the duration'): KeepDuration {
   const duration = { years: 0, months: 0, days: 0, hours: 0 };
   const parts = DURATION.test(text) ? [...text.matchAll(/(\d+)([ymdh])/g)] : [];
   const units = parts.map(part => part[2] as keyof typeof UNITS);
-  if (parts.length === 0 || new Set(units).size < units.length) throw noDuration(text);
+  if (parts.length === 0 || new Set(units).size < units.length) throw noDuration(text, name);
   for (const [index, unit] of units.entries()) duration[UNITS[unit]] = Number(parts[index]![1]);
   return duration;
 }
 
-function noDuration(text: string): UsageError {
-  return new UsageError(`not a duration: ${JSON.stringify(text.slice(0, 64))}`, {
+function noDuration(text: string, name: string): UsageError {
+  return new UsageError(`${name} is ${JSON.stringify(text.slice(0, 64))}, which is no duration`, {
     hint: 'Write years, months, days and hours, such as 2y5m7d3h or 30d; a week is 7d.',
   });
 }

@@ -94,7 +94,7 @@ function keysOf<Table extends object>(table: Table): (keyof Table)[] {
 
 function countRule(key: keyof typeof COUNTS, count: number): RetentionRule[] {
   if (!Number.isSafeInteger(count) || count < UNLIMITED) {
-    throw new UsageError(`${key} is ${count}, expected a whole number, or ${UNLIMITED} for all`);
+    throw new UsageError(`${optionOf(key)} is ${count}, expected a whole number, or ${UNLIMITED} for all`);
   }
   if (count === 0) return [];
   const name = COUNTS[key];
@@ -103,9 +103,14 @@ function countRule(key: keyof typeof COUNTS, count: number): RetentionRule[] {
 }
 
 function durationRule(key: keyof typeof DURATIONS, text: string | undefined): RetentionRule[] {
-  const within = text === undefined ? null : parseKeepDuration(text);
+  const within = text === undefined ? null : parseKeepDuration(text, optionOf(key));
   if (within === null || isNoTime(within)) return [];
   const period = DURATIONS[key];
   const name = period === 'last' ? `within ${text}` : `${period} within ${text}`;
   return [{ name, period: PERIODS[period], count: Number.POSITIVE_INFINITY, within }];
+}
+
+/** `keep-within-daily`: as the command line calls it. */
+function optionOf(key: keyof RetentionPolicy): string {
+  return key.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`);
 }

@@ -1,6 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { UsageError } from '../../errors.js';
-import { parseKeepDuration, type RetentionPolicy } from '../../operations/prune-options.js';
+import type { RetentionPolicy } from '../../operations/prune-options.js';
 
 const UNLIMITED = -1;
 
@@ -10,17 +9,6 @@ export function keepCount(text: string): number {
   const count = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(count)) return count;
   throw new InvalidArgumentError('expected a whole number, or unlimited');
-}
-
-/** A duration that a rule reaches back, as it was written. */
-export function keepDuration(text: string): string {
-  try {
-    parseKeepDuration(text);
-    return text;
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    throw new InvalidArgumentError('expected years, months, days and hours such as 2y5m7d3h; a week is 7d');
-  }
 }
 
 /** Adds the options that make a policy: restic's, with restic's meaning. */
@@ -34,11 +22,10 @@ export function withKeepPolicy(command: Command): Command {
   command.option(
     '--keep-within <duration>',
     'keep all points this far back from the newest, e.g. 30d or 2y5m7d3h',
-    keepDuration,
   );
   for (const period of periods) {
     const what = `keep the newest point of each ${period}, this far back`;
-    command.option(`--keep-within-${adjectiveOf(period)} <duration>`, what, keepDuration);
+    command.option(`--keep-within-${adjectiveOf(period)} <duration>`, what);
   }
   return command;
 }

@@ -193,7 +193,11 @@ describe('a plan for any forest and any points to keep', () => {
         const kept = points.filter((_, index) => list[index]!.keep).map(({ manifest }) => manifest.id);
         const whole = new Model(points);
         const before = contents(whole, kept);
-        const check = (model: Model) => () => expect(contents(model, kept)).toEqual(before);
+        const check = (model: Model) => () => {
+          expect(contents(model, kept)).toEqual(before);
+          // What is to go is whole as long as it can be seen.
+          for (const { manifest } of model.points) model.read(manifest.id);
+        };
         expect(prune(whole, kept, Number.POSITIVE_INFINITY, check(whole))).toBe(true);
         expect(whole.points).toHaveLength(kept.length);
 
