@@ -43,14 +43,14 @@ export { type ChainHandle, type OpenChainOptions, openChain } from './operations
 export { initRepository, openRepository } from './operations/open-repository.js';
 export { type PinOptions, type PinResult, type PointPin, pin, unpin } from './operations/pin.js';
 export type { Progress, ProgressListener } from './operations/progress.js';
-export { type MergedPoint, type PruneResult, prune } from './operations/prune.js';
+export { type MergedPath, type PruneResult, prune } from './operations/prune.js';
 export {
   type PruneAllOptions,
   type PruneAllResult,
   type PruneFailure,
   pruneAll,
 } from './operations/prune-all.js';
-export type { MergePath, PruneOptions } from './operations/prune-options.js';
+export type { PruneOptions } from './operations/prune-options.js';
 export type { PointFate, PrunePreview, StepNotice } from './operations/prune-preview.js';
 export { type RestoredDisk, type RestoreOptions, type RestoreResult, restore } from './operations/restore.js';
 export { type ServedPoint, type ServeOptions, serve } from './operations/serve.js';

@@ -1,15 +1,20 @@
-import { AbortedError, NbdeltaError } from '../errors.js';
+import { AbortedError } from '../errors.js';
 import type { MachineLock } from '../repository/lock.js';
 import type { MachineStore } from '../repository/machine-store.js';
-import { archiveBytes, type MergeStep, type PruneStep } from '../repository/prune-plan.js';
+import { planMergePath } from '../repository/merge-path.js';
+import { resolvePoint } from '../repository/point-spec.js';
+import { archiveBytes, type PruneStep } from '../repository/prune-plan.js';
+import type { HeldPoint } from '../repository/remove-points.js';
 import { retentionRules } from '../repository/retention-rules.js';
+import { refuseUnreadable } from './merge/merge.js';
+import { mergePoints } from './merge/merge-points.js';
 import { useRepository } from './open-repository.js';
 import { planMachinePrune } from './plan-machine-prune.js';
-import type { MergePath, PruneOptions } from './prune-options.js';
+import type { PruneOptions } from './prune-options.js';
 import { type PrunePreview, previewOf } from './prune-preview.js';
 
 /** A kept point that took in others. */
-export interface MergedPoint {
+export interface MergedPath {
   /** Ids, oldest first; the last is the point that the new one stands for. */
   readonly points: readonly string[];
   /** The new point's id. */
@@ -19,9 +24,9 @@ export interface MergedPoint {
 
 export interface PruneResult extends PrunePreview {
   readonly dryRun: boolean;
-  readonly merged: readonly MergedPoint[];
-  /** Points that are none any more, but whose files stay until nobody reads them; a later prune removes those. */
-  readonly held: readonly string[];
+  readonly merged: readonly MergedPath[];
+  /** Points that are none any more, but read by somebody: their files go with the next merge or prune. */
+  readonly held: readonly HeldPoint[];
   readonly elapsedMs: number;
 }
 
@@ -57,25 +62,16 @@ async function preview(machine: MachineStore, options: PruneOptions): Promise<Pr
 async function execute(machine: MachineStore, options: PruneOptions): Promise<Done> {
   await using lock = await machine.lock('prune');
   const planned = await preview(machine, options);
-  const run = new PruneRun(machine, lock, mergeIn(machine, options));
+  // Only now: where something is not in order, nothing is touched at all.
+  await machine.removePoints(lock);
+  await machine.removeIncomplete(lock);
+  const run = new PruneRun(machine, lock, options);
   for (const [index, step] of planned.steps.entries()) {
     checkSignal(options.signal, index, planned.steps.length);
     options.onStep?.({ step, index, count: planned.steps.length });
     await run.take(step);
   }
   return { ...planned, dryRun: false, merged: run.merged, held: await run.finish() };
-}
-
-function mergeIn(machine: MachineStore, options: PruneOptions): MergePath {
-  const mergeWith = options.mergeWith ?? notWiredIn;
-  return mergeWith(machine);
-}
-
-/** Replaced by the real one. */
-function notWiredIn(): MergePath {
-  return async () => {
-    throw new NbdeltaError('INTERNAL', 'points cannot be merged yet');
-  };
 }
 
 function checkSignal(signal: AbortSignal | undefined, done: number, count: number): void {
@@ -86,30 +82,38 @@ function checkSignal(signal: AbortSignal | undefined, done: number, count: numbe
 
 /** The steps of one plan, done one after another. */
 class PruneRun {
-  readonly merged: MergedPoint[] = [];
+  readonly merged: MergedPath[] = [];
   readonly #machine: MachineStore;
   readonly #lock: MachineLock;
-  readonly #merge: MergePath;
+  readonly #options: PruneOptions;
 
-  constructor(machine: MachineStore, lock: MachineLock, merge: MergePath) {
+  constructor(machine: MachineStore, lock: MachineLock, options: PruneOptions) {
     this.#machine = machine;
     this.#lock = lock;
-    this.#merge = merge;
+    this.#options = options;
   }
 
   async take(step: PruneStep): Promise<void> {
-    if (step.kind === 'merge') await this.#mergeForward(step);
-    else await this.#machine.removePoints(this.#lock, step.points);
+    if (step.kind === 'merge') await this.#mergeForward(step.points);
+    await this.#machine.removePoints(this.#lock, step.kind === 'remove' ? step.points : []);
   }
 
-  async #mergeForward({ points, replaces }: MergeStep): Promise<void> {
-    const { manifest } = await this.#merge(points, this.#lock, replaces);
-    this.merged.push({ points, into: manifest.id, bytes: archiveBytes(manifest) });
+  async #mergeForward(ids: readonly string[]): Promise<void> {
+    const machine = this.#machine;
+    // A merge before this one changed what there is.
+    const list = await machine.listPoints();
+    refuseUnreadable(machine.name, list);
+    const [from, to] = [ids[0]!, ids[ids.length - 1]!].map(id => resolvePoint(list, machine.name, id));
+    const { threads, signal, onProgress } = this.#options;
+    const { point } = await mergePoints({
+      ...{ machine, lock: this.#lock, points: list.points, path: planMergePath(list.points, from!, to!) },
+      ...{ intoFull: false, threads, signal, onProgress },
+    });
+    this.merged.push({ points: ids, into: point.manifest.id, bytes: archiveBytes(point.manifest) });
   }
 
-  /** Removes what earlier runs had to leave. @returns ids of points that somebody still reads. */
-  async finish(): Promise<string[]> {
-    const { held } = await this.#machine.removePoints(this.#lock);
-    return held.map(({ id }) => id);
+  /** Points that are gone, and that somebody still reads. */
+  async finish(): Promise<readonly HeldPoint[]> {
+    return (await this.#machine.removePoints(this.#lock)).held;
   }
 }

@@ -94,7 +94,7 @@ function* formatOutcome({ dryRun, merged, held, steps }: PruneResult, { style }:
     return;
   }
   for (const { points, into } of merged) yield `${points[points.length - 1]} is ${into} now`;
-  for (const id of held) yield style.yellow(`${id} is still being read: a later prune removes its files`);
+  for (const { id } of held) yield style.yellow(`${id} is still being read: a later prune removes its files`);
   if (steps.length > 0) yield style.green('done');
 }
 

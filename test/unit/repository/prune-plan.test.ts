@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { openChain } from '#nbdelta/repository/chain.js';
 import type { ManifestInput, Point } from '#nbdelta/repository/manifest.js';
+import { planMergePath } from '#nbdelta/repository/merge-path.js';
 import { type PruneStep, planPrune } from '#nbdelta/repository/prune-plan.js';
 import { supersededIds } from '#nbdelta/repository/superseded.js';
 import {
@@ -74,6 +75,7 @@ class Model {
   #merge(ids: readonly string[], replaces: readonly string[]): Point {
     const path = ids.map(id => this.points.find(({ manifest }) => manifest.id === id)!);
     const [oldest, newest] = [path[0]!.manifest, path.at(-1)!.manifest];
+    expect(planMergePath(this.points, path[0]!, path.at(-1)!).replaced, 'a merge agrees').toEqual(replaces);
     for (const [index, { manifest }] of path.slice(1).entries()) {
       expect(this.find(manifest.parent!.id), 'a path is one').toBe(path[index]);
     }
