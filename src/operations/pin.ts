@@ -34,23 +34,34 @@ export interface PinResult {
 }
 
 /**
- * Pins a point, or replaces the note of one that is pinned: prune keeps it.
+ * Pins a point: prune keeps it. One that is pinned already stays as it is, or gets the new note; a pin that cannot be read is
+ * written anew.
  * @throws RepositoryError MACHINE_UNKNOWN, POINT_UNKNOWN, POINT_AMBIGUOUS, LOCKED; UsageError for a note that is too long.
  */
 export async function pin(options: PinOptions): Promise<PinResult> {
-  const pin = newPin(options.note ?? null, options.now ?? new Date());
-  return await changePin(options, 'pin', (machine, lock, id) => machine.putPin(lock, id, pin));
+  const { note = null, now = new Date() } = options;
+  const pin = newPin(note, now);
+  return await changePin(options, 'pin', async ({ machine, lock, id, before }) => {
+    if (before === null || before.error !== null || note !== null) await machine.putPin(lock, id, pin);
+  });
 }
 
 /** Takes the pin of a point away, if it has one. @throws as {@link pin} does. */
 export async function unpin(options: Pick<PinOptions, 'repository' | 'point'>): Promise<PinResult> {
-  return await changePin(options, 'unpin', (machine, lock, id) => machine.removePin(lock, id));
+  return await changePin(options, 'unpin', ({ machine, lock, id }) => machine.removePin(lock, id));
+}
+
+interface PinPlace {
+  readonly machine: MachineStore;
+  readonly lock: MachineLock;
+  readonly id: string;
+  readonly before: PointPin | null;
 }
 
 async function changePin(
   options: Pick<PinOptions, 'repository' | 'point'>,
   operation: string,
-  change: (machine: MachineStore, lock: MachineLock, id: string) => Promise<void>,
+  change: (place: PinPlace) => Promise<void>,
 ): Promise<PinResult> {
   const spec = parsePointSpec(options.point);
   const repository = await useRepository(options.repository);
@@ -59,7 +70,7 @@ async function changePin(
   // Only now: before the lock was taken, the point may have been merged into another.
   const { id } = resolvePoint(await machine.listPoints(), spec.machine, spec.point).manifest;
   const before = await readPointPin(machine, id);
-  await change(machine, lock, id);
+  await change({ machine, lock, id, before });
   return { machine: machine.name, point: id, pin: await readPointPin(machine, id), before };
 }
 

@@ -1,5 +1,6 @@
 import { timeBefore } from './keep-duration.js';
 import type { Point } from './manifest.js';
+import { baseCheckpoints } from './needed-checkpoints.js';
 import { latestPoint, sortPoints } from './point-order.js';
 import { type RetentionPolicy, type RetentionRule, retentionRules } from './retention-rules.js';
 
@@ -7,7 +8,7 @@ import { type RetentionPolicy, type RetentionRule, retentionRules } from './rete
 export interface Verdict {
   readonly point: Point;
   readonly keep: boolean;
-  /** Why it is kept: names of rules (`last`, `oldest daily`, `within 30d`), `newest`, `pinned`. */
+  /** Why it is kept: names of rules (`last`, `oldest daily`, `within 30d`), `pinned`, `newest`, `base`. */
   readonly reasons: readonly string[];
 }
 
@@ -19,8 +20,8 @@ export interface RetentionOptions {
 
 /**
  * Which points a policy keeps; copies count as any other point. The order is that of the points' sequence: a clock that
- * was set back makes no point older. The newest point is kept whatever the policy says, the newest of a chain above all:
- * the next incremental builds on it.
+ * was set back makes no point older. Whatever the policy says, the newest point of the newest chain is kept, and where
+ * that began no checkpoint, the one before it that did: the next incremental builds on it.
  * @returns oldest first.
  * @throws UsageError for a policy that keeps nothing, and for one that makes no sense.
  */
@@ -31,12 +32,14 @@ export function applyRetention(
 ): Verdict[] {
   const newestFirst = sortPoints(points).reverse();
   const newest = latestPoint(points) ?? newestFirst[0];
+  const base = baseCheckpoints(points, 'incremental')[0]?.point;
   const reference = referenceTime(newestFirst, now.getTime());
   const states = retentionRules(policy).map(rule => new RuleState(rule, reference));
   const verdicts = newestFirst.map((point, index) => {
     const reasons = states.flatMap(state => state.take(point, index, index === newestFirst.length - 1));
     if (pinned.has(point.manifest.id)) reasons.push('pinned');
     if (point === newest && reasons.length === 0) reasons.push('newest');
+    if (point === base && reasons.length === 0) reasons.push('base');
     return { point, keep: reasons.length > 0, reasons };
   });
   return verdicts.reverse();

@@ -15,7 +15,7 @@ export function addPinCommands(program: Command): void {
     .command('pin')
     .description('keep a recovery point, whatever policy `prune` is given')
     .argument('<point>', POINT_HELP);
-  withRepository(pin).option('--note <text>', 'why; replaces an earlier note');
+  withRepository(pin).option('--note <text>', 'why; in place of an earlier note');
   const examples = ['pin web1@2026-11-22 --repo /backup --note "before the upgrade"'];
   withCommonOptions(pin, examples).action((point: string, options: Options) =>
     runCommand(options, async context => {

@@ -44,6 +44,7 @@ async function runPrune(machine: string | undefined, options: Options, context: 
     throw new UsageError('name one machine, or say --all', { hint: 'see: nbdelta prune --help' });
   }
   const { signal, onProgress } = context;
+  context.whenStopped('every point that is to stay can be read, and the next prune does the rest');
   const work = {
     ...{
       repository: options.repo,

@@ -134,7 +134,7 @@ describe('prune', () => {
     const opened = await openRepository(repository());
     const reader = await opened.hold(`guest@${idOf(3)}`, 'restore of a test');
     const { held } = await pruneIt();
-    expect(held.map(({ id }) => id).sort()).toEqual([1, 2, 3].map(idOf));
+    expect(held.map(({ id }) => id).sort()).toEqual([1, 2, 3].map(idOf).sort());
     await reader[Symbol.asyncDispose]();
     await pruneIt();
     await expectOnly(5, 6);
@@ -176,6 +176,10 @@ describe('a pinned point', () => {
     await pin({ repository: repository(), point, note: 'one' });
     const again = await pin({ repository: repository(), point, note: 'two' });
     expect(again).toMatchObject({ before: { note: 'one' }, pin: { note: 'two' } });
+    const without = await pin({ repository: repository(), point });
+    expect(without.pin, 'a note is not lost by pinning again').toEqual(again.pin);
+    await writeFile(inMachine(idOf(2), 'pinned.json'), '{');
+    expect((await pin({ repository: repository(), point, note: 'two' })).before?.error).toContain('JSON');
     expect(await unpin({ repository: repository(), point })).toMatchObject({
       before: { note: 'two' },
       pin: null,

@@ -127,6 +127,16 @@ it('the newest point of a chain stays, also when a copy is newer and all that th
   ).toEqual([false, true]);
 });
 
+it('what the next incremental begins with stays, when the newest point began no checkpoint', () => {
+  const full = chainPoint(1, null);
+  const first = chainPoint(2, full);
+  const off = chainPoint(3, first, { change: { checkpoint: null } });
+  const reasons = (points: readonly Point[]) =>
+    applyRetention(points, { keepLast: 1 }, { now: NOW }).map(verdict => verdict.reasons.join());
+  expect(reasons([full, first, off])).toEqual(['', 'base', 'last']);
+  expect(reasons([full, first])).toEqual(['', 'last']);
+});
+
 describe('a policy is refused', () => {
   it.each<[string, RetentionPolicy]>([
     ['without a rule', {}],
