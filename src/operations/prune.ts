@@ -64,7 +64,6 @@ async function execute(machine: MachineStore, options: PruneOptions): Promise<Do
   const planned = await preview(machine, options);
   // Only now: where something is not in order, nothing is touched at all.
   await machine.removePoints(lock);
-  await machine.removeIncomplete(lock);
   const run = new PruneRun(machine, lock, options);
   for (const [index, step] of planned.steps.entries()) {
     checkSignal(options.signal, index, planned.steps.length);
@@ -109,11 +108,13 @@ class PruneRun {
       ...{ machine, lock: this.#lock, points: list.points, path: planMergePath(list.points, from!, to!) },
       ...{ intoFull: false, threads, signal, onProgress },
     });
+    await machine.recordCommitted(this.#lock, point);
     this.merged.push({ points: ids, into: point.manifest.id, bytes: archiveBytes(point.manifest) });
   }
 
-  /** Points that are gone, and that somebody still reads. */
+  /** Clears away what dead runs left, now that no merge can go on with it. @returns points that are gone and still read. */
   async finish(): Promise<readonly HeldPoint[]> {
+    await this.#machine.removeIncomplete(this.#lock, { resumable: true });
     return (await this.#machine.removePoints(this.#lock)).held;
   }
 }

@@ -323,7 +323,7 @@ export class MachineStore {
   }
 
   /**
-   * Gives the point `toId` the pin of `fromId`, if there is one. For a point that takes the place of another: call it
+   * Gives the point `toId` the pin of `fromId`, or none when that has none. For a point that takes the place of another: call it
    * between {@link beginPoint} and the commit, so that there is no instant in which the pin is lost; that of `fromId`
    * goes with its folder.
    * @throws RepositoryError LOCK_LOST, or what makes the pin unreadable: then the other point must stay.
@@ -331,6 +331,7 @@ export class MachineStore {
   async copyPin(lock: MachineLock, fromId: string, toId: string): Promise<void> {
     const pin = await readPin(this.#backend, `${this.name}/${fromId}`);
     if (pin !== null) await this.putPin(lock, toId, pin);
+    else await this.removePin(lock, toId);
   }
 
   /** What a run that is alive, or that died, has written down; see `pending.ts`. */
