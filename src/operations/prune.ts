@@ -27,6 +27,8 @@ export interface PruneResult extends PrunePreview {
   readonly merged: readonly MergedPath[];
   /** Points that are none any more, but read by somebody: their files go with the next merge or prune. */
   readonly held: readonly HeldPoint[];
+  /** Bytes that the repository has less now; below zero when branches took in what they shared. */
+  readonly freedBytes: number;
   readonly elapsedMs: number;
 }
 
@@ -49,7 +51,7 @@ export async function prune(options: PruneOptions): Promise<PruneResult> {
 type Done = Omit<PruneResult, 'elapsedMs'>;
 
 async function previewOnly(machine: MachineStore, options: PruneOptions): Promise<Done> {
-  return { ...(await preview(machine, options)), dryRun: true, merged: [], held: [] };
+  return { ...(await preview(machine, options)), dryRun: true, merged: [], held: [], freedBytes: 0 };
 }
 
 async function preview(machine: MachineStore, options: PruneOptions): Promise<PrunePreview> {
@@ -70,7 +72,19 @@ async function execute(machine: MachineStore, options: PruneOptions): Promise<Do
     options.onStep?.({ step, index, count: planned.steps.length });
     await run.take(step);
   }
-  return { ...planned, dryRun: false, merged: run.merged, held: await run.finish() };
+  const { merged } = run;
+  const held = await run.finish();
+  return { ...planned, dryRun: false, merged, held, freedBytes: freedBy(planned, merged, held) };
+}
+
+function freedBy(
+  { goesBytes, points }: PrunePreview,
+  merged: readonly MergedPath[],
+  held: readonly HeldPoint[],
+): number {
+  const stays = new Set(held.map(({ id }) => id));
+  const heldBytes = points.reduce((sum, { id, bytes }) => sum + (stays.has(id) ? bytes : 0), 0);
+  return goesBytes - heldBytes - merged.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function checkSignal(signal: AbortSignal | undefined, done: number, count: number): void {

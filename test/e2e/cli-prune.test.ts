@@ -47,7 +47,7 @@ describe('prune', () => {
     const done = await nbdelta(['prune', 'web1', '--keep-last', '1', ...repo()]);
     expect(done.code).toBe(0);
     expect(done.stdout.split('\n').slice(0, 6)).toEqual(dry.stdout.split('\n').slice(0, 6));
-    expect(done.stdout).toMatch(new RegExp(`${sample.incremental} is \\S+ now\ndone\n$`));
+    expect(done.stdout).toMatch(new RegExp(`${sample.incremental} is \\S+ now\ndone, \\S+ \\w+ freed\n$`));
     expect(done.stderr).toContain(`step 1 of 1: merging 1 point into ${sample.incremental}`);
     expect((await restoreBytes(sample.path, `web1@${sample.incremental}`)).equals(sample.after)).toBe(true);
     expect((await readdir(join(sample.path, 'web1'))).filter(name => name.includes('Z-'))).toHaveLength(1);

@@ -6,7 +6,7 @@ import type { RetentionPolicy } from '../../operations/prune-options.js';
 import type { StepNotice } from '../../operations/prune-preview.js';
 import { keepPolicyOf, withKeepPolicy } from '../arguments/keep-policy.js';
 import { withCommonOptions, withRepository } from '../command-options.js';
-import { formatPlural } from '../display/format.js';
+import { formatBytes, formatPlural } from '../display/format.js';
 import { formatPrunePlan } from '../display/prune-plan.js';
 import type { View } from '../display/view.js';
 import { EXIT_CODES } from '../exit-codes.js';
@@ -89,14 +89,19 @@ function describeStep({ step, index, count }: StepNotice): string {
   return `${at} merging ${formatPlural(step.points.length - 1, 'point')} into ${kept}`;
 }
 
-function* formatOutcome({ dryRun, merged, held, steps }: PruneResult, { style }: View): Generator<string> {
+function* formatOutcome(result: PruneResult, { style }: View): Generator<string> {
+  const { dryRun, merged, held, steps, freedBytes } = result;
   if (dryRun) {
     yield style.yellow('dry run: nothing was changed');
     return;
   }
   for (const { points, into } of merged) yield `${points[points.length - 1]} is ${into} now`;
   for (const { id } of held) yield style.yellow(`${id} is still being read: a later prune removes its files`);
-  if (steps.length > 0) yield style.green('done');
+  if (steps.length > 0) yield style.green(`done, ${describeFreed(freedBytes)}`);
+}
+
+function describeFreed(bytes: number): string {
+  return bytes >= 0 ? `${formatBytes(bytes)} freed` : `${formatBytes(-bytes)} more in use`;
 }
 
 function* formatAll(

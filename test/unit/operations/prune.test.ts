@@ -1,6 +1,6 @@
 /** What prune does to a repository: what it keeps, merges and removes, what stops it, and how it goes on after a crash. */
 import { randomBytes } from 'node:crypto';
-import { cp, mkdir, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   listPoints,
@@ -71,6 +71,16 @@ const pruneIt = (options: Partial<PruneOptions> = {}) =>
 const listing = async () => (await listPoints({ repository: repository() }))[0]!;
 const folders = async () => (await readdir(inMachine())).filter(name => name.includes('Z-')).sort();
 
+/** Bytes of all volumes. */
+async function archiveSize(): Promise<number> {
+  const names = await readdir(inMachine(), { recursive: true });
+  const volumes = names.filter(name => name.endsWith('.tar'));
+  return (await Promise.all(volumes.map(name => stat(inMachine(name))))).reduce(
+    (sum, { size }) => sum + size,
+    0,
+  );
+}
+
 /** That a point, by the number that it has or stands for, reads as the disk was. */
 async function expectReads(number: number): Promise<void> {
   const options = { repository: repository(), point: `guest@${idOf(number)}`, disk: 'vda', threads: 1 };
@@ -95,6 +105,7 @@ function fates({ points: planned }: Pick<PruneResult, 'points'>): string[] {
 describe('prune', () => {
   it('merges forward what a kept point needs, and removes the rest; the chain goes on', async () => {
     const plans: unknown[] = [];
+    const sizeBefore = await archiveSize();
     const result = await pruneIt({ onPlan: plan => void plans.push(plan.steps) });
     expect(fates(result)).toEqual([
       `merge into ${idOf(5)}`,
@@ -112,6 +123,7 @@ describe('prune', () => {
     expect(result.merged).toMatchObject([{ points: [idOf(1), idOf(4), idOf(5)] }]);
     expect(result.merged[0]!.bytes).toBeLessThanOrEqual(result.writesBytes);
     await expectOnly(5, 6);
+    expect(result.freedBytes).toBe(sizeBefore - (await archiveSize()));
     const before = await fileDigests(repository());
     expect(await pruneIt(), 'nothing more to do').toMatchObject({ steps: [], merged: [], freesBytes: 0 });
     expect(await fileDigests(repository())).toEqual(before);
@@ -205,6 +217,11 @@ describe('nothing is touched when', () => {
       () => writeFile(inMachine(idOf(2), 'pinned.json'), '{"format":"nbdelta-pin","version":2}'),
     ],
     ['a pin is a folder', 'STORAGE_FAILED', () => mkdir(inMachine(idOf(2), 'pinned.json'))],
+    [
+      'a pin is a link to nowhere',
+      'STORAGE_FAILED',
+      () => symlink('/nonexistent', inMachine(idOf(2), 'pinned.json')),
+    ],
     ['a kept point is torn', 'CHAIN_TORN', () => truncate(inMachine(idOf(6), 'vda.0001.tar'), 1000)],
     ['what a kept point needs is torn', 'CHAIN_TORN', () => rm(inMachine(idOf(1), 'vda.0001.tar'))],
     ['what a kept point needs is gone', 'CHAIN_MISSING', () => rm(inMachine(idOf(4)), { recursive: true })],
