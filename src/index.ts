@@ -36,12 +36,22 @@ export {
   type SessionListing,
 } from './operations/guest/sessions.js';
 export { type ExportDescription, type InspectOptions, inspectExport } from './operations/inspect-export.js';
-export { listPoints, type MachineListing, showPoint } from './operations/list-points.js';
+export { listPoints, type MachineListing, type ShownPoint, showPoint } from './operations/list-points.js';
 export { type ExportMap, type MapOptions, mapExport } from './operations/map-export.js';
 export { type MergeOptions, type MergeResult, merge } from './operations/merge/merge.js';
 export { type ChainHandle, type OpenChainOptions, openChain } from './operations/open-chain.js';
 export { initRepository, openRepository } from './operations/open-repository.js';
+export { type PinOptions, type PinResult, type PointPin, pin, unpin } from './operations/pin.js';
 export type { Progress, ProgressListener } from './operations/progress.js';
+export { type MergedPath, type PruneResult, prune } from './operations/prune.js';
+export {
+  type PruneAllOptions,
+  type PruneAllResult,
+  type PruneFailure,
+  pruneAll,
+} from './operations/prune-all.js';
+export type { PruneOptions } from './operations/prune-options.js';
+export type { PointFate, PrunePreview, StepNotice } from './operations/prune-preview.js';
 export { type RestoredDisk, type RestoreOptions, type RestoreResult, restore } from './operations/restore.js';
 export { type ServedPoint, type ServeOptions, serve } from './operations/serve.js';
 export {
@@ -53,4 +63,6 @@ export {
   verify,
 } from './operations/verify/verify.js';
 export type { Manifest } from './repository/manifest.js';
+export type { MergeStep, PruneStep, RemoveStep } from './repository/prune-plan.js';
 export type { Repository } from './repository/repository.js';
+export type { RetentionPolicy } from './repository/retention-rules.js';

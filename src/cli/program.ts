@@ -9,6 +9,8 @@ import { addInitCommand } from './commands/init.js';
 import { addListCommand } from './commands/list.js';
 import { addMapCommand } from './commands/map.js';
 import { addMergeCommand } from './commands/merge.js';
+import { addPinCommands } from './commands/pin.js';
+import { addPruneCommand } from './commands/prune.js';
 import { addRecoverCommand } from './commands/recover.js';
 import { addRestoreCommand } from './commands/restore.js';
 import { addServeCommand } from './commands/serve.js';
@@ -37,6 +39,8 @@ export function createProgram(): Command {
   addServeCommand(program);
   addDiffCommand(program);
   addMergeCommand(program);
+  addPinCommands(program);
+  addPruneCommand(program);
   addDoctorCommand(program);
   addRecoverCommand(program);
   addSessionCommand(program);

@@ -4,6 +4,7 @@ import type { Manifest } from '../repository/manifest.js';
 import type { Repository } from '../repository/repository.js';
 import type { Verdict } from '../repository/verdict.js';
 import { useRepository } from './open-repository.js';
+import { describePins, type PointPin, readPointPin } from './pin.js';
 
 /** A machine and its points, as `list` shows them. */
 export interface MachineListing {
@@ -13,6 +14,8 @@ export interface MachineListing {
   readonly points: readonly Manifest[];
   /** By point: what the last verification found. */
   readonly verdicts: Readonly<Record<string, Verdict>>;
+  /** Points that stay whatever a policy says, by id. */
+  readonly pins: readonly PointPin[];
   /** Points that cannot be read, with why. */
   readonly unreadable: readonly { readonly id: string; readonly code: string; readonly message: string }[];
   /** Folders of points that were never committed: a backup runs, or was cut off. */
@@ -38,6 +41,7 @@ export async function listPoints(options: {
         machine,
         points.map(point => point.manifest.id),
       ),
+      pins: describePins(await machine.readPins(points.map(point => point.manifest.id))),
       unreadable: unreadable.map(({ id, error }) => ({ id, code: error.code, message: errorLine(error) })),
       incomplete: await machine.listIncomplete(),
     });
@@ -54,12 +58,21 @@ async function readVerdicts(machine: MachineStore, ids: readonly string[]): Prom
   return verdicts;
 }
 
+/** A point, and whether it is pinned. */
+export interface ShownPoint {
+  readonly machine: string;
+  readonly point: Manifest;
+  readonly pin: PointPin | null;
+  readonly manifestSha256: string;
+}
+
 /** One point, resolved from `MACHINE[@POINT]`. */
 export async function showPoint(options: {
   readonly repository: string | Repository;
   readonly point: string;
-}): Promise<{ readonly machine: string; readonly point: Manifest; readonly manifestSha256: string }> {
+}): Promise<ShownPoint> {
   const repository = await useRepository(options.repository);
   const { machine, point } = await repository.resolve(options.point);
-  return { machine: machine.name, point: point.manifest, manifestSha256: point.sha256 };
+  const pin = await readPointPin(machine, point.manifest.id);
+  return { machine: machine.name, point: point.manifest, pin, manifestSha256: point.sha256 };
 }

@@ -86,8 +86,11 @@ function findDisk(point: Manifest, name: string): DiskEntry | undefined {
   return point.disks.find(disk => disk.name === name);
 }
 
-/** The point that `child` builds on. Its sequence must be lower, which also rules out a circle. */
-function parentPoint(index: PointIndex, child: Manifest): Point {
+/**
+ * The point that `child` builds on. Its sequence must be lower, which also rules out a circle.
+ * @throws ChainError CHAIN_MISSING, CHAIN_FOREIGN, CHAIN_ORDER.
+ */
+export function parentPoint(index: PointIndex, child: Manifest): Point {
   if (child.parent === null) {
     throw new ChainError('CHAIN_ORDER', `point ${child.id} builds on another one, but names none`, {
       hint: 'Its manifest contradicts itself: use another point.',

@@ -16,6 +16,7 @@ import {
 } from './machine-record.js';
 import type { Manifest, Point } from './manifest.js';
 import { clearPending, putPending, readPending } from './pending.js';
+import { type Pin, type PinList, putPin, readPin, readPins, removePin } from './pin.js';
 import { readPointFile } from './point-file.js';
 import { readPoint, removePointFolder } from './point-folder.js';
 import { isPointId, newPointId } from './point-id.js';
@@ -314,6 +315,35 @@ export class MachineStore {
   /** Needs no lock: the last one who writes is the last one who verified. */
   async putVerdict(pointId: string, verdict: Verdict): Promise<void> {
     await this.#backend.replace(`${this.name}/${pointId}/${VERDICT_NAME}`, encodeDocument(verdict));
+  }
+
+  /** The pins of the points `ids`. */
+  async readPins(ids: readonly string[]): Promise<PinList> {
+    return await readPins(this.#backend, this.name, ids);
+  }
+
+  /** Pins a point, or replaces its pin. @throws RepositoryError LOCK_LOST. */
+  async putPin(lock: MachineLock, id: string, pin: Pin): Promise<void> {
+    await lock.checkStillHeld();
+    await putPin(this.#backend, `${this.name}/${id}`, pin);
+  }
+
+  /** Takes a point's pin away, also one that cannot be read. Safe twice. @throws RepositoryError LOCK_LOST. */
+  async removePin(lock: MachineLock, id: string): Promise<void> {
+    await lock.checkStillHeld();
+    await removePin(this.#backend, `${this.name}/${id}`);
+  }
+
+  /**
+   * Gives the point `toId` the pin of `fromId`, or none when that has none. For a point that takes the place of another: call it
+   * between {@link beginPoint} and the commit, so that there is no instant in which the pin is lost; that of `fromId`
+   * goes with its folder.
+   * @throws RepositoryError LOCK_LOST, or what makes the pin unreadable: then the other point must stay.
+   */
+  async copyPin(lock: MachineLock, fromId: string, toId: string): Promise<void> {
+    const pin = await readPin(this.#backend, `${this.name}/${fromId}`);
+    if (pin !== null) await this.putPin(lock, toId, pin);
+    else await this.removePin(lock, toId);
   }
 
   /** What a run that is alive, or that died, has written down; see `pending.ts`. */

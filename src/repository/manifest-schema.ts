@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isMachineName } from './machine-name.js';
+import { PIN_NAME } from './pin.js';
 import { isPointId } from './point-id.js';
 
 const VOLUME_NAME = /^[A-Za-z0-9._-]+\.\d{4,}\.tar$/;
@@ -62,7 +63,8 @@ const file = z.object({
   name: z
     .string()
     .regex(FILE_NAME, 'not a name for a file of a point')
-    .refine(name => !name.startsWith('manifest.'), 'that file is the manifest itself'),
+    .refine(name => !name.startsWith('manifest.'), 'that file is the manifest itself')
+    .refine(name => name !== PIN_NAME, 'that file is the pin'),
   bytes,
   sha256,
 });

@@ -1,8 +1,15 @@
 import type { Command } from 'commander';
 import { printable } from '../../errors.js';
+import type { ShownPoint } from '../../operations/list-points.js';
 import { POINT_HELP, withCommonOptions, withRepository } from '../command-options.js';
 import { formatBytes, formatDuration, formatTime } from '../display/format.js';
-import { describeSince, formatDisks, formatRatio, type PointManifest } from '../display/point-table.js';
+import {
+  describePin,
+  describeSince,
+  formatDisks,
+  formatRatio,
+  type PointManifest,
+} from '../display/point-table.js';
 import { formatCard } from '../display/table.js';
 import type { View } from '../display/view.js';
 import { withSubjectOnce } from '../display/without-subject.js';
@@ -10,12 +17,6 @@ import { type CommonOptions, runCommand } from '../run-command.js';
 
 interface Options extends CommonOptions {
   readonly repo: string;
-}
-
-interface ShownPoint {
-  readonly machine: string;
-  readonly point: PointManifest;
-  readonly manifestSha256: string;
 }
 
 export function addShowCommand(program: Command): void {
@@ -35,7 +36,7 @@ export function addShowCommand(program: Command): void {
   );
 }
 
-function formatPoint({ machine, point, manifestSha256 }: ShownPoint, view: View): string[] {
+function formatPoint({ machine, point, pin, manifestSha256 }: ShownPoint, view: View): string[] {
   const { style } = view;
   const { statistics, software } = point;
   const elapsedMs = Date.parse(statistics.finishedAt) - Date.parse(statistics.startedAt);
@@ -49,6 +50,7 @@ function formatPoint({ machine, point, manifestSha256 }: ShownPoint, view: View)
     ['since', describeSince(point)],
     ['checkpoint', printable(point.checkpoint ?? '') || undefined],
     ['replaces', point.replaces],
+    ['pinned', pin === null ? undefined : describePin(pin)],
     ['partial', point.partial ? style.yellow('yes: not every disk is in it') : undefined],
     ['read', formatBytes(statistics.readBytes)],
     ['kept', `${formatBytes(statistics.dataBytes)} data, ${formatBytes(statistics.zeroBytes)} zero`],

@@ -27,9 +27,11 @@ export function formatMachine(listing: MachineListing, view: View, now = Date.no
   const { style } = view;
   const id = listing.id === null ? '' : style.dim(` (id ${printable(listing.id)})`);
   const heading = `${style.bold(listing.machine)}${id}: ${formatPlural(listing.points.length, 'point')}`;
-  const rows = listing.points.map((point, index) =>
-    pointRow(point, listing.points[index - 1]?.id, listing.verdicts[point.id], view, now),
-  );
+  const pins = new Map(listing.pins.map(pin => [pin.point, pin]));
+  const rows = listing.points.map((point, index) => [
+    ...pointRow(point, listing.points[index - 1]?.id, listing.verdicts[point.id], view, now),
+    [...pinRemark(pins.get(point.id), view), ...remarks(point, view)].join(', '),
+  ]);
   const room = tableRoom(view) - INDENT.length;
   const table = rows.length > 0 ? formatTable(COLUMNS, rows, style, room) : [];
   return [heading, ...[...table, ...troubles(listing, view)].map(line => INDENT + line)];
@@ -56,7 +58,6 @@ function pointRow(
     printable(point.checkpoint ?? ''),
     // The point just above needs no words.
     point.parent === null || point.parent.id === before ? '' : point.parent.id,
-    style.yellow(remarks(point)),
   ];
 }
 
@@ -71,11 +72,17 @@ function formatVerdict(
   return `ok ${day}`;
 }
 
-function remarks(point: PointManifest): string {
+function pinRemark(pin: MachineListing['pins'][number] | undefined, { style }: View): string[] {
+  if (pin === undefined) return [];
+  if (pin.error !== null) return [style.red('pinned, but the pin cannot be read')];
+  return [pin.note === null ? 'pinned' : `pinned: ${printable(pin.note)}`];
+}
+
+function remarks(point: PointManifest, { style }: View): string[] {
   const failed = point.disks.filter(disk => disk.status === 'failed').map(disk => disk.name);
   const partial = failed.length > 0 ? [`partial: ${failed.join(' ')} failed`] : [];
   const warnings = point.warnings.length > 0 ? [formatPlural(point.warnings.length, 'warning')] : [];
-  return [...partial, ...warnings].join(', ');
+  return [...partial, ...warnings].map(style.yellow);
 }
 
 function troubles({ unreadable, incomplete }: MachineListing, { style }: View): string[] {

@@ -1,6 +1,6 @@
 import { printable } from '../../errors.js';
 import type { MachineListing } from '../../operations/list-points.js';
-import { formatBytes } from './format.js';
+import { formatBytes, formatTime } from './format.js';
 import { formatTable } from './table.js';
 import { tableRoom, type View } from './view.js';
 import { withoutSubject } from './without-subject.js';
@@ -56,4 +56,10 @@ export function describeSince({ since }: PointManifest): string | undefined {
   if (since.kind === 'none') return undefined;
   if (since.kind === 'asserted') return `asserted by the caller${label}`;
   return `point ${since.point ?? '?'}${label}`;
+}
+
+/** When and why a point was pinned. */
+export function describePin({ created, note, error }: MachineListing['pins'][number]): string {
+  if (error !== null) return `yes, but the pin cannot be read: ${printable(error)}`;
+  return `${formatTime(created ?? '')}${note === null ? '' : `: ${printable(note)}`}`;
 }

@@ -44,7 +44,7 @@ interface DiskMerge {
  * whoever holds the lock: see `MachineStore.removePoints`.
  */
 export async function mergePoints(options: MergePointsOptions): Promise<MergedPoint> {
-  const { path, signal } = options;
+  const { machine, lock, path, signal } = options;
   const startedAt = new Date();
   const plans = await planDisks(options);
   const { writer: folder, archives } = await openMergedFolder(options);
@@ -52,6 +52,7 @@ export async function mergePoints(options: MergePointsOptions): Promise<MergedPo
   try {
     const { disks, frames } = await writeDisks(options, plans, archives, writer);
     await copyFiles(options, writer);
+    await machine.copyPin(lock, path.points.at(-1)!.manifest.id, writer.id);
     const parent = parentOf(options, disks);
     const manifest = mergedManifest({
       ...{ id: writer.id, startedAt, points: path.points, replaced: path.replaced, parent, disks },

@@ -55,7 +55,7 @@ export async function merge(options: MergeOptions): Promise<MergeResult> {
   await machine.removePoints(lock);
   const list = await machine.listPoints();
   refuseUnreadable(machine.name, list);
-  const path = planPath(list, options);
+  const path = planPath(list, options, await pinnedPoints(machine, list));
   const merged = await mergePoints({
     ...{ machine, lock, points: list.points, path, intoFull: options.into === 'full' },
     ...{ threads: options.threads, signal: options.signal, onProgress: options.onProgress },
@@ -109,14 +109,24 @@ export function refuseUnreadable(machine: string, { unreadable }: PointList): vo
   );
 }
 
-function planPath(list: PointList, { machine, from, to = 'latest', into }: MergeOptions): MergePath {
+/** Ids; a pin that cannot be read counts. */
+async function pinnedPoints(machine: MachineStore, { points }: PointList): Promise<ReadonlySet<string>> {
+  const { pins, unreadable } = await machine.readPins(points.map(point => point.manifest.id));
+  return new Set([...pins.keys(), ...unreadable.keys()]);
+}
+
+function planPath(
+  list: PointList,
+  { machine, from, to = 'latest', into }: MergeOptions,
+  pinned: ReadonlySet<string>,
+): MergePath {
   const newest = resolvePoint(list, machine, to);
   if (from === undefined && into !== 'full')
     throw new UsageError('a merge needs the point that it begins with', {
       hint: '--from POINT, or --into full',
     });
   const oldest = from === undefined ? newest : resolvePoint(list, machine, from);
-  const path = planMergePath(list.points, oldest, newest);
+  const path = planMergePath(list.points, oldest, newest, pinned);
   if (path.points.length === 1) checkWorth(newest, into);
   return path;
 }

@@ -52,6 +52,9 @@ describe('the list of points', () => {
     id: 'ab\u0007cd',
     points: [full, first, second, differential].map(point => point.manifest),
     verdicts: {},
+    pins: [
+      { point: sampleId(1), created: full.manifest.created, note: 'kept\u001b for the audit', error: null },
+    ],
     unreadable: [{ id: sampleId(5), code: 'DATA_DAMAGED', message: 'not\u001b[2J JSON' }],
     incomplete: [sampleId(6)],
   };

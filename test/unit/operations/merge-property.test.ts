@@ -1,8 +1,8 @@
-/** Any history with merges in it: every point that is left reads as the disk was, and the chain goes on. */
+/** Any history with merges and prunes in it: every point that is left reads as the disk was, and the chain goes on. */
 import { readdir } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { diffPoints, listPoints, type Manifest, merge, verify } from '#nbdelta/index.js';
+import { diffPoints, listPoints, type Manifest, merge, prune, verify } from '#nbdelta/index.js';
 import { SeededRandom } from '../../support/random.js';
 import { codeOf, expectSameBytes, restoreBytes, restoreIndependently } from '../../support/restore-check.js';
 import { type TempFolder, tempFolder } from '../../support/temp-folder.js';
@@ -14,6 +14,7 @@ type Step =
   | { readonly kind: 'write' | 'zero'; readonly at: number; readonly length: number; readonly seed: number }
   | { readonly kind: 'grow'; readonly by: number }
   | { readonly kind: 'backup'; readonly level: 'auto' | 'full' | 'differential' }
+  | { readonly kind: 'prune'; readonly keepLast: number }
   | { readonly kind: 'merge'; readonly from: number; readonly count: number; readonly intoFull: boolean };
 
 const nat = (max: number) => fc.integer({ min: 0, max });
@@ -32,6 +33,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       kind: fc.constant('backup' as const),
       level: fc.constantFrom('auto', 'auto', 'auto', 'auto', 'full', 'differential'),
     }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('prune' as const), keepLast: fc.integer({ min: 1, max: 3 }) }),
   },
   {
     weight: 2,
@@ -60,6 +65,7 @@ class History {
   async play(next: Step): Promise<void> {
     if (next.kind === 'backup') return await this.backUp(next.level);
     if (next.kind === 'merge') return await this.#merge(next);
+    if (next.kind === 'prune') return await this.#prune(next.keepLast);
     if (next.kind === 'grow') return this.#guest.resize(this.#guest.size + next.by);
     const length = Math.min(next.length, this.#guest.size - next.at);
     if (next.kind === 'zero') this.#guest.zero(next.at, length);
@@ -90,6 +96,13 @@ class History {
       }),
     );
     expect(['no error', 'CHAIN_ORDER', 'USAGE']).toContain(code);
+  }
+
+  async #prune(keepLast: number): Promise<void> {
+    const options = { repository: this.#repository, machine: 'guest', threads: 1 };
+    const { points, merged } = await prune({ ...options, policy: { keepLast } });
+    for (const { points: path, into } of merged) this.#forget(path.at(-1)!, into, [path.at(-1)!]);
+    for (const { id, action } of points) if (action !== 'keep') this.#contents.delete(id);
   }
 
   /** The merged point reads as the newest one did; what it replaced besides is none any more. */
@@ -149,7 +162,7 @@ function differingUnits(before: Buffer, after: Buffer): Set<number> {
   return units;
 }
 
-it('any sequence of writes, zeroes, backups and merges', async () => {
+it('any sequence of writes, zeroes, backups, merges and prunes', async () => {
   let merges = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 6, maxLength: 24 }), async steps => {
