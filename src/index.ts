@@ -12,6 +12,7 @@ export type { NbdAddress, NbdTls, NbdUri } from './nbd/protocol/uri.js';
 export { type BackupResult, backup } from './operations/backup.js';
 export type { BackupDisk, BackupFile, BackupOptions, BackupStep } from './operations/backup-options.js';
 export { type ConnectOptions, connect, type ExportClient } from './operations/connect.js';
+export { type CopyOptions, type CopyResult, copy } from './operations/copy/copy.js';
 export { type DefinedGuest, type DefineGuestOptions, defineGuest } from './operations/define-guest.js';
 export {
   type DiffOptions,
@@ -19,6 +20,12 @@ export {
   diffPoints,
   type PointsDifference,
 } from './operations/diff.js';
+export {
+  type ExportFormat,
+  type ExportOptions,
+  type ExportResult,
+  exportPoint,
+} from './operations/export/export.js';
 export { type Diagnosis, type DoctorOptions, doctor, type Verdict } from './operations/guest/doctor.js';
 export { backupGuest } from './operations/guest/guest-backup.js';
 export type { GuestBackupOptions, GuestSource } from './operations/guest/guest-backup-options.js';

@@ -12,3 +12,11 @@ export function* zeroRanges({ segments, size }: Pick<OpenChain, 'segments' | 'si
   }
   if (size > start) yield { offset: start, length: size - start };
 }
+
+/** Ranges that the archives themselves say are zero, and nothing else. Ascending. */
+export function* explicitZeroes({ segments }: Pick<OpenChain, 'segments'>): Generator<Range> {
+  for (let index = 0; index < segments.count; index++) {
+    if (segments.isZeroAt(index))
+      yield { offset: segments.offsetAt(index), length: segments.lengthAt(index) };
+  }
+}

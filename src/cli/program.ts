@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBackupCommand } from './commands/backup.js';
+import { addCopyCommand } from './commands/copy.js';
 import { addDemoCommand } from './commands/demo.js';
 import { addDiffCommand } from './commands/diff.js';
 import { addDoctorCommand } from './commands/doctor.js';
+import { addExportCommand } from './commands/export.js';
 import { addInfoCommand } from './commands/info.js';
 import { addInitCommand } from './commands/init.js';
 import { addListCommand } from './commands/list.js';
@@ -39,6 +41,8 @@ export function createProgram(): Command {
   addServeCommand(program);
   addDiffCommand(program);
   addMergeCommand(program);
+  addCopyCommand(program);
+  addExportCommand(program);
   addPinCommands(program);
   addPruneCommand(program);
   addDoctorCommand(program);

@@ -4,6 +4,7 @@ import type { OpenChain } from '../chain/open-chain.js';
 import { zeroRanges } from '../chain/zero-ranges.js';
 import type { FramePool } from '../codec/frame-pool.js';
 import { AbortedError } from '../errors.js';
+import type { Range } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
 import type { RestoreTarget } from './targets/restore-target.js';
 
@@ -14,6 +15,8 @@ export interface RestoreDiskOptions {
   readonly chain: OpenChain;
   readonly target: RestoreTarget;
   readonly pool: FramePool;
+  /** What is written as zeroes to a target with old content; by default all that is zero or in no archive. */
+  readonly zeroes?: Iterable<Range> | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told as bytes of the disk are dealt with. */
   readonly onProgress?: ((done: number) => void) | undefined;
@@ -49,7 +52,7 @@ class RestoreWork {
   }
 
   async zeroAll(): Promise<void> {
-    for (const range of zeroRanges(this.#options.chain)) {
+    for (const range of this.#options.zeroes ?? zeroRanges(this.#options.chain)) {
       this.#checkSignal();
       await this.#options.target.zero(range.offset, range.length);
       this.#progress(range.length);

@@ -14,7 +14,7 @@ import {
   newMachineRecord,
   withCommitted,
 } from './machine-record.js';
-import type { Manifest, Point } from './manifest.js';
+import { MANIFEST_MAX_BYTES, MANIFEST_NAME, type Manifest, type Point } from './manifest.js';
 import { clearPending, putPending, readPending } from './pending.js';
 import { type Pin, type PinList, putPin, readPin, readPins, removePin } from './pin.js';
 import { readPointFile } from './point-file.js';
@@ -279,6 +279,22 @@ export class MachineStore {
   async resumePoint(lock: MachineLock, id: string): Promise<PointWriter> {
     await lock.checkStillHeld();
     return new PointWriter(this.#backend, this.name, id, lock);
+  }
+
+  /** Makes the folder of a point that was taken elsewhere, or goes on with it. @throws RepositoryError LOCK_LOST, POINT_EXISTS. */
+  async adoptPoint(lock: MachineLock, id: string): Promise<PointWriter> {
+    await lock.checkStillHeld();
+    if (!isPointId(id)) throw new NbdeltaError('INTERNAL', `not a point id: ${JSON.stringify(id)}`);
+    const isNew = await this.#backend.makeFolder(`${this.name}/${id}`);
+    if (isNew || (await this.listIncomplete()).includes(id)) return await this.resumePoint(lock, id);
+    throw new RepositoryError('POINT_EXISTS', `machine ${this.name} has a point ${id} already`);
+  }
+
+  /** The bytes of a committed point's manifest. @throws RepositoryError POINT_UNKNOWN. */
+  async readManifestBytes(id: string): Promise<Uint8Array> {
+    const bytes = await this.readFile(id, MANIFEST_NAME, MANIFEST_MAX_BYTES);
+    if (bytes !== null) return bytes;
+    throw new RepositoryError('POINT_UNKNOWN', `machine ${this.name} has no point ${id}`);
   }
 
   /** Folders of points that were suspended, with the journal that says what they were going to be. */

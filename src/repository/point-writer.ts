@@ -87,7 +87,12 @@ export class PointWriter implements AsyncDisposable {
    *   manifest says; NbdeltaError INTERNAL for a manifest that breaks its own rules.
    */
   async commit(manifest: ManifestInput): Promise<Point> {
-    const point = await this.#prepare(manifest);
+    return await this.commitBytes(encodeManifest(manifest));
+  }
+
+  /** The same with the bytes of a manifest as they are, for a point that was taken elsewhere. */
+  async commitBytes(bytes: Uint8Array): Promise<Point> {
+    const point = await this.#prepare(bytes);
     const path = `${this.#folder}/${MANIFEST_NAME}`;
     await this.#backend.replace(`${this.#folder}/${MANIFEST_DIGEST_NAME}`, encodeDigestFile(point.sha256));
     // Last, so that as little time as possible is left in which somebody can take the lock over.
@@ -102,15 +107,14 @@ export class PointWriter implements AsyncDisposable {
     return { manifest: point.manifest, sha256: point.sha256 };
   }
 
-  async #prepare(manifest: ManifestInput): Promise<Point & { readonly bytes: Uint8Array }> {
+  async #prepare(bytes: Uint8Array): Promise<Point & { readonly bytes: Uint8Array }> {
     this.#checkOpen(MANIFEST_NAME, true);
     if (this.#open.size > 0) throw this.#defect(`${this.#open.size} volumes are not closed`);
+    const manifest = decodeManifest(bytes, this.id);
     if (manifest.id !== this.id) throw this.#defect(`the manifest is of point ${manifest.id}`);
     if (manifest.machine.name !== this.#machine) throw this.#defect(`it is of ${manifest.machine.name}`);
-    const bytes = encodeManifest(manifest);
-    const decoded = decodeManifest(bytes, this.id);
-    await checkPointVolumes(this.#backend, this.#folder, decoded);
-    return { bytes, manifest: decoded, sha256: manifestDigest(bytes) };
+    await checkPointVolumes(this.#backend, this.#folder, manifest);
+    return { bytes, manifest, sha256: manifestDigest(bytes) };
   }
 
   /** Removes everything of this point. Safe twice; does nothing after a commit. */
