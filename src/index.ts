@@ -60,6 +60,7 @@ export {
 export type { PruneOptions } from './operations/prune-options.js';
 export type { PointFate, PrunePreview, StepNotice } from './operations/prune-preview.js';
 export { type RestoredDisk, type RestoreOptions, type RestoreResult, restore } from './operations/restore.js';
+export { type SalvageOptions, type SalvageResult, salvage } from './operations/salvage/salvage.js';
 export { type ServedPoint, type ServeOptions, serve } from './operations/serve.js';
 export {
   type DiskComparison,

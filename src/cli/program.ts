@@ -15,6 +15,7 @@ import { addPinCommands } from './commands/pin.js';
 import { addPruneCommand } from './commands/prune.js';
 import { addRecoverCommand } from './commands/recover.js';
 import { addRestoreCommand } from './commands/restore.js';
+import { addSalvageCommand } from './commands/salvage.js';
 import { addServeCommand } from './commands/serve.js';
 import { addSessionCommand } from './commands/session.js';
 import { addShowCommand } from './commands/show.js';
@@ -43,6 +44,7 @@ export function createProgram(): Command {
   addMergeCommand(program);
   addCopyCommand(program);
   addExportCommand(program);
+  addSalvageCommand(program);
   addPinCommands(program);
   addPruneCommand(program);
   addDoctorCommand(program);

@@ -7,8 +7,8 @@ import { FrameTable } from './frame-table.js';
 
 /** zstd's skippable frames have 16 magics, 0x184D2A50 to 0x184D2A5F; this one is ours. */
 const SKIPPABLE_MAGIC = 0x184d2a5e;
-const SKIPPABLE_HEADER = 8;
-const MAGIC = 'NBDXPACK';
+export const SKIPPABLE_HEADER = 8;
+export const PACK_MAGIC = 'NBDXPACK';
 const TABLE_HEADER = 44;
 const HEAD = SKIPPABLE_HEADER + TABLE_HEADER;
 
@@ -50,7 +50,7 @@ export function encodePackTable(rows: PackRows, frames: FrameTable, extents: Ext
   const table = Buffer.alloc(packTableLength(rows.frameCount, rows.extentCount));
   table.writeUInt32LE(SKIPPABLE_MAGIC, 0);
   table.writeUInt32LE(table.length - SKIPPABLE_HEADER, 4);
-  table.write(MAGIC, 8, 'latin1');
+  table.write(PACK_MAGIC, 8, 'latin1');
   table.writeUInt32LE(ARCHIVE_VERSION, 16);
   archiveIdBytes(rows.archiveId).copy(table, 20);
   table.writeUInt32LE(rows.pack, 36);
@@ -88,7 +88,7 @@ export function decodePackTable(bytes: Uint8Array): PackTable {
 function checkPackTable(table: Buffer): [frameCount: number, extentCount: number] {
   if (table.length < packTableLength(0, 0) || table.readUInt32LE(0) !== SKIPPABLE_MAGIC)
     throw notAPackTable(table);
-  if (table.toString('latin1', 8, 16) !== MAGIC) throw notAPackTable(table);
+  if (table.toString('latin1', 8, 16) !== PACK_MAGIC) throw notAPackTable(table);
   const version = table.readUInt32LE(16);
   if (version !== ARCHIVE_VERSION) {
     throw new NbdeltaError(
