@@ -23,7 +23,14 @@ export interface OpenRequest extends FrameExpectation {
   readonly out: ArrayBuffer;
 }
 
-export type FrameRequest = SealRequest | OpenRequest;
+export interface DigestRequest {
+  readonly kind: 'digest';
+  readonly job: number;
+  readonly raw: ArrayBuffer;
+  readonly rawLength: number;
+}
+
+export type FrameRequest = SealRequest | OpenRequest | DigestRequest;
 
 export interface SealReply extends Seal {
   readonly kind: 'sealed';
@@ -41,6 +48,13 @@ export interface OpenReply {
   readonly out: ArrayBuffer;
 }
 
+export interface DigestReply {
+  readonly kind: 'digested';
+  readonly job: number;
+  readonly raw: ArrayBuffer;
+  readonly digest: Uint8Array<ArrayBuffer>;
+}
+
 /** The work itself went wrong (a defect): no result, and no buffers. */
 export interface FailReply {
   readonly kind: 'failed';
@@ -48,7 +62,7 @@ export interface FailReply {
   readonly message: string;
 }
 
-export type FrameReply = SealReply | OpenReply | FailReply;
+export type FrameReply = SealReply | OpenReply | DigestReply | FailReply;
 
 /** What a worker is started with. */
 export interface FrameWorkerData {

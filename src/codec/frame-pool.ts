@@ -56,6 +56,19 @@ export type OpenedFrame =
       readonly out: ArrayBuffer;
     };
 
+/** Bytes to be digested as those of a frame are. The pool owns the buffer until the promise settles. */
+export interface DigestJob {
+  readonly raw: ArrayBuffer;
+  /** Bytes of `raw` in use, at least 1. */
+  readonly rawLength: number;
+}
+
+/** BLAKE3 of the raw bytes, and the caller's buffer back, unchanged. */
+export interface DigestedBytes {
+  readonly raw: ArrayBuffer;
+  readonly digest: Uint8Array;
+}
+
 /**
  * Threads that seal and open frames. Buffers travel: a buffer given to a job is detached here and comes back, as
  * another `ArrayBuffer` of the same memory, in the result. How much may wait is bounded by how many buffers the
@@ -70,6 +83,8 @@ export interface FramePool extends AsyncDisposable {
   readonly threads: number;
   seal(job: SealJob): Promise<SealedFrame>;
   open(job: OpenJob): Promise<OpenedFrame>;
+  /** The digest that a frame of these bytes has. */
+  digest(job: DigestJob): Promise<DigestedBytes>;
 }
 
 /** Opens a pool; threads start when there is work for them. */
@@ -120,6 +135,15 @@ class WorkerFramePool implements FramePool {
     checkReturned(reply.out, outBytes);
     const buffers = { stored: reply.stored, out: reply.out };
     return reply.failed === null ? { ok: true, ...buffers } : { ok: false, check: reply.failed, ...buffers };
+  }
+
+  async digest({ raw, rawLength }: DigestJob): Promise<DigestedBytes> {
+    checkBuffer('raw', raw, rawLength);
+    const rawBytes = raw.byteLength;
+    const reply = await this.#team.run({ kind: 'digest', job: this.#team.nextJob(), raw, rawLength }, [raw]);
+    if (reply.kind !== 'digested') throw wrongReply(reply.kind);
+    checkReturned(reply.raw, rawBytes);
+    return { raw: reply.raw, digest: reply.digest };
   }
 
   [Symbol.asyncDispose](): Promise<void> {

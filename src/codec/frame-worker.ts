@@ -1,6 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { errorLine } from '../errors.js';
+import { errorLine, NbdeltaError } from '../errors.js';
+import { blake3Digest } from './blake3.js';
 import type {
+  DigestRequest,
   FrameReply,
   FrameRequest,
   FrameWorkerData,
@@ -19,7 +21,8 @@ const decompressor = createDecompressor();
 port.on('message', (request: FrameRequest) => {
   try {
     if (request.kind === 'seal') seal(request);
-    else open(request);
+    else if (request.kind === 'open') open(request);
+    else digest(request);
   } catch (error) {
     reply({ kind: 'failed', job: request.job, message: errorLine(error) }, []);
   }
@@ -39,6 +42,15 @@ function open(request: OpenRequest): void {
     request,
   );
   reply({ kind: 'opened', job, failed, stored, out }, [stored, out]);
+}
+
+function digest({ job, raw, rawLength }: DigestRequest): void {
+  const bytes = new Uint8Array(raw, 0, rawLength);
+  const result = blake3Digest(bytes);
+  // A detached buffer has the digest of nothing, without an error.
+  if (bytes.length !== rawLength)
+    throw new NbdeltaError('INTERNAL', 'frame buffer detached before its digest');
+  reply({ kind: 'digested', job, raw, digest: result }, [raw]);
 }
 
 function reply(message: FrameReply, transfer: ArrayBuffer[]): void {

@@ -1,20 +1,24 @@
 import { randomBytes } from 'node:crypto';
 import { openArchiveWriter } from '../archive/v1/archive-writer.js';
+import type { OpenChain } from '../chain/open-chain.js';
 import { bitmapContext, readChangeMap } from '../changes/change-map.js';
 import type { FramePool } from '../codec/frame-pool.js';
+import { errorLine, type NbdeltaError } from '../errors.js';
 import { ExtentKind, type ExtentList } from '../extents/extent-list.js';
 import { connectNbd, type NbdClient } from '../nbd/client/client.js';
 import { CONTEXT_BASE_ALLOCATION } from '../nbd/protocol/constants.js';
 import type { DiskPlan } from '../repository/disk-level.js';
 import type { ArchiveEntry, Manifest, StoredDisk } from '../repository/manifest.js';
 import type { PointWriter } from '../repository/point-writer.js';
+import type { Warning } from './backup-manifest.js';
 import type { CheckedDisk, CheckedOptions } from './backup-options.js';
 import { describeSource } from './machine-source.js';
+import { rescanDisk } from './rescan-disk.js';
 import { storeDisk } from './store-disk.js';
 
 /** Connects to a disk's export and asks for its allocation and its bitmap. */
 export async function connectDisk(disk: CheckedDisk, options: CheckedOptions): Promise<NbdClient> {
-  const wantsBitmap = options.level !== 'full' && options.level !== 'copy' && disk.noBitmap === undefined;
+  const wantsBitmap = readsBitmaps(options) && disk.noBitmap === undefined;
   return connectNbd(disk.uri, {
     contexts: wantsBitmap ? [CONTEXT_BASE_ALLOCATION, bitmapContext(disk.bitmap)] : [CONTEXT_BASE_ALLOCATION],
     ...(options.connections !== undefined && { connections: options.connections }),
@@ -22,6 +26,10 @@ export async function connectDisk(disk: CheckedDisk, options: CheckedOptions): P
     ...(options.retries !== undefined && { retries: options.retries }),
     ...(options.signal && { signal: options.signal }),
   });
+}
+
+function readsBitmaps({ level, rescan }: CheckedOptions): boolean {
+  return level !== 'full' && level !== 'copy' && rescan !== true;
 }
 
 /** Whether the server offers the bitmap that says what changed. */
@@ -40,6 +48,14 @@ export interface DiskJob {
   readonly base: StoredDisk | undefined;
 }
 
+/** What of a disk is to be stored. */
+export interface DiskChanges {
+  readonly map: ExtentList;
+  /** Bytes that were read to find out. */
+  readonly readBytes: number;
+  readonly warnings: readonly Warning[];
+}
+
 /** Finds a disk's base: the parent point's archive, unless the disk gets a full of its own. */
 export function planJob(
   disk: CheckedDisk,
@@ -52,9 +68,31 @@ export function planJob(
   return { disk, client, plan, base: before?.status === 'stored' ? before : undefined };
 }
 
-/** Reads a disk's change map: all of it for a full, the bitmap's part (and what the disk grew by) otherwise. */
-export async function mapDisk(job: DiskJob, options: CheckedOptions): Promise<ExtentList> {
-  const { client, disk, base } = job;
+/**
+ * Finds out what of a disk is to be stored: everything for a full, the bitmap's part (and what the disk grew by) or what
+ * differs from its base otherwise.
+ * @param openBase opens the chain of the disk in the parent point.
+ */
+export async function findChanges(
+  job: DiskJob,
+  openBase: () => Promise<OpenChain>,
+  pool: FramePool,
+  options: CheckedOptions,
+): Promise<DiskChanges> {
+  if (job.plan.method !== 'rescan') return { map: await readMap(job, options), readBytes: 0, warnings: [] };
+  const live = await readMap({ ...job, base: undefined }, options);
+  await using chain = await openBase();
+  const { client, disk } = job;
+  const { changes, readBytes, unreadable } = await rescanDisk({
+    ...{ reader: client, live, chain, pool, signal: options.signal },
+    onProgress: (done, total) => options.onProgress?.({ phase: 'compare', disk: disk.name, done, total }),
+  });
+  const { count, first } = unreadable;
+  const warnings = first === undefined ? [] : [unreadableWarning(disk.name, count, first)];
+  return { map: changes, readBytes, warnings };
+}
+
+async function readMap({ client, disk, base }: DiskJob, options: CheckedOptions): Promise<ExtentList> {
   return readChangeMap(client, {
     bitmap: base ? disk.bitmap : undefined,
     changedFrom: base?.size,
@@ -64,10 +102,17 @@ export async function mapDisk(job: DiskJob, options: CheckedOptions): Promise<Ex
   });
 }
 
+/** The new point is whole, the ones before it are not. */
+function unreadableWarning(disk: string, count: number, first: NbdeltaError): Warning {
+  const frames = count === 1 ? 'a frame' : `${count} frames`;
+  const text = `disk ${disk}: ${frames} of older points could not be read and compared; what the disk has there was stored again, the older points are damaged: ${errorLine(first)}`;
+  return { code: 'older-frames-damaged', text };
+}
+
 /** Reads, seals and writes one disk into the point. When it rejects, its volumes are still to be aborted. */
 export async function backUpDisk(
   job: DiskJob,
-  changes: ExtentList,
+  changes: DiskChanges,
   point: PointWriter,
   pool: FramePool,
   options: CheckedOptions,
@@ -83,10 +128,10 @@ export async function backUpDisk(
     openVolume: volume => point.createVolume(volumeName(disk.name, volume)),
   });
   try {
-    const total = changes.total(ExtentKind.data);
+    const total = changes.map.total(ExtentKind.data);
     const readBytes = await storeDisk({
       reader: client,
-      changes,
+      changes: changes.map,
       writer,
       pool,
       frameSize: options.frameSize,
@@ -102,7 +147,13 @@ export async function backUpDisk(
       frameSize: options.frameSize,
       volumes: volumes.map(({ volume, bytes }) => ({ name: volumeName(disk.name, volume), bytes })),
     };
-    return { ...describeDisk(job), level: plan.level, status: 'stored', readBytes, archive };
+    return {
+      ...describeDisk(job),
+      level: plan.level,
+      status: 'stored',
+      readBytes: changes.readBytes + readBytes,
+      archive,
+    };
   } catch (error) {
     await writer.abort();
     throw error;
@@ -110,15 +161,16 @@ export async function backUpDisk(
 }
 
 /** What a manifest says of a disk, stored or failed. */
-export function describeDisk({ disk, client, plan, base }: DiskJob) {
+export function describeDisk({ disk, client, plan }: DiskJob) {
   return {
     name: disk.name,
     source: disk.source ?? describeSource(disk.uri),
     ...(disk.format !== undefined && { format: disk.format }),
     size: client.size,
     level: plan.level,
+    ...(plan.method !== null && { method: plan.method }),
     reason: plan.reason,
-    bitmap: base ? disk.bitmap : null,
+    bitmap: plan.method === 'bitmap' ? disk.bitmap : null,
   };
 }
 

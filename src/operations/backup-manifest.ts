@@ -27,6 +27,8 @@ export interface ManifestParts {
   readonly options: CheckedOptions;
   readonly disks: readonly DiskEntry[];
   readonly files: Manifest['files'];
+  /** What was noticed while the disks were compared. */
+  readonly compared: readonly Warning[];
   /** In the order of `options.disks`. */
   readonly clients: readonly NbdClient[];
 }
@@ -73,7 +75,7 @@ function statisticsOf(startedAt: Date, disks: readonly DiskEntry[]): Manifest['s
   };
 }
 
-function warningsOf({ before, options, disks, clients }: ManifestParts): Warning[] {
+function warningsOf({ before, options, disks, compared, clients }: ManifestParts): Warning[] {
   const failed = disks.flatMap(disk =>
     disk.status === 'failed'
       ? [{ code: 'disk-failed', text: `disk ${disk.name}: ${disk.error.message}` }]
@@ -82,7 +84,13 @@ function warningsOf({ before, options, disks, clients }: ManifestParts): Warning
   const reconnected = clients.flatMap((client, index) =>
     client.reconnects === 0 ? [] : [reconnectWarning(options.disks[index]!.name, client.reconnects)],
   );
-  return [...before.kept.map(leftoverWarning), ...(options.warnings ?? []), ...failed, ...reconnected];
+  return [
+    ...before.kept.map(leftoverWarning),
+    ...(options.warnings ?? []),
+    ...compared,
+    ...failed,
+    ...reconnected,
+  ];
 }
 
 /** The export looked the same after the reconnect, but only the job's owner can know that it is the same job. */

@@ -13,14 +13,14 @@ export interface BackupDisk {
   readonly uri: string | NbdUri;
   /** Dirty bitmap with its changes; default `backup-NAME`, which is what libvirt calls it. */
   readonly bitmap?: string | undefined;
-  /** Why there is no bitmap to ask for: the disk gets a full, and the point says so. */
+  /** Why there is no bitmap to ask for: the disk is compared with the point before, and the point says so. */
   readonly noBitmap?: Reason | undefined;
   /** What stays the same of it from one backup to the next; default: host and export of the URI. */
   readonly source?: string | undefined;
   /** Format of the image that it comes from, e.g. `qcow2`. */
   readonly format?: string | undefined;
-  /** A disk whose size changed gets a full: a bitmap forgets what was cut off, also when the disk grew again. */
-  readonly fullIfResized?: boolean | undefined;
+  /** Its bitmap is not believed when its size changed: it forgets what was cut off, also when the disk grew again. */
+  readonly distrustIfResized?: boolean | undefined;
 }
 
 /** A small file that is kept with the point. */
@@ -46,8 +46,13 @@ export interface BackupOptions {
   /** What must not change about the guest, e.g. the domain's uuid. */
   readonly machineId?: string | undefined;
   readonly disks: readonly BackupDisk[];
-  /** Default `auto`: incremental if it can be, else full, with the reason. */
+  /** Default `auto`: incremental, by bitmap or by comparison (a rescan), else full, with the reason. */
   readonly level?: PointLevel | 'auto' | undefined;
+  /**
+   * With `auto` and `incremental`: read all disks, compare them with the newest point, and store what differs, whatever
+   * the bitmaps say.
+   */
+  readonly rescan?: boolean | undefined;
   /** What the bitmap records since: the label or id of a point, or `latest`. */
   readonly since?: string | undefined;
   /** Label of the checkpoint that the new point stands for; a later `since` names it. */
@@ -94,7 +99,7 @@ export interface CheckedDisk {
   readonly noBitmap: Reason | undefined;
   readonly source: string | undefined;
   readonly format: string | undefined;
-  readonly fullIfResized: boolean;
+  readonly distrustIfResized: boolean;
 }
 
 export interface CheckedOptions extends Omit<BackupOptions, 'disks' | 'codec' | 'frameSize' | 'level'> {
@@ -112,6 +117,7 @@ export function checkBackupOptions(options: BackupOptions): CheckedOptions {
   if (twice !== undefined) {
     throw new UsageError(`two disks are called "${twice}"`, { hint: 'name them: vda=URI vdb=URI' });
   }
+  checkRescan(options);
   for (const key of ['fullEvery', 'maxChain'] as const) checkCount(key, options[key]);
   const frameSize = options.frameSize ?? 1 << 20;
   const sane = Number.isInteger(Math.log2(frameSize));
@@ -143,8 +149,21 @@ function checkDisk(disk: BackupDisk): CheckedDisk {
     noBitmap: disk.noBitmap,
     source: disk.source,
     format: disk.format,
-    fullIfResized: disk.fullIfResized ?? false,
+    distrustIfResized: disk.distrustIfResized ?? false,
   };
+}
+
+function checkRescan({ rescan, level = 'auto', since }: BackupOptions): void {
+  if (rescan !== true) return;
+  if (level !== 'auto' && level !== 'incremental') {
+    throw new UsageError(`a rescan is an incremental, not a ${level}`, {
+      hint: 'leave one of the two out; a full reads and stores everything',
+    });
+  }
+  if (since === undefined) return;
+  throw new UsageError('a rescan takes no since: it compares with the newest point', {
+    hint: 'since says what a bitmap records; leave it out',
+  });
 }
 
 function checkCount(name: string, value: number | undefined): void {

@@ -1,28 +1,25 @@
 import { createHash } from 'node:crypto';
 import { type FramePool, openFramePool } from '../codec/frame-pool.js';
 import { AbortedError, type ErrorCode, errorLine, NbdeltaError, toNbdeltaError } from '../errors.js';
-import type { ExtentList } from '../extents/extent-list.js';
 import type { NbdClient } from '../nbd/client/client.js';
-import { type LevelPlan, planLevel } from '../repository/level.js';
 import type { MachineLock } from '../repository/lock.js';
 import type { MachineIdentity } from '../repository/machine-record.js';
 import type { MachineStore } from '../repository/machine-store.js';
 import type { DiskEntry, Manifest, Point } from '../repository/manifest.js';
 import type { PointList } from '../repository/point-list.js';
-import { chainPoints, type UnreadablePoint } from '../repository/point-order.js';
 import type { PointWriter } from '../repository/point-writer.js';
 import {
   backUpDisk,
-  bitmapState,
   connectDisk,
+  type DiskChanges,
   type DiskJob,
   describeDisk,
-  mapDisk,
-  planJob,
+  findChanges,
 } from './backup-disk.js';
 import { buildManifest, type Preparation, type Warning } from './backup-manifest.js';
 import type { CheckedOptions } from './backup-options.js';
 import { describeSource } from './machine-source.js';
+import { openBase, planRun, type RunPlan } from './plan-run.js';
 
 /** One backup, from the open connections to the committed point. */
 export class BackupRun implements AsyncDisposable {
@@ -67,51 +64,13 @@ export class BackupRun implements AsyncDisposable {
   async #storeLocked(machine: MachineStore, lock: MachineLock): Promise<Point> {
     const { kept } = await machine.removeIncomplete(lock);
     const list = await machine.listPoints();
-    const { plan, jobs, parent } = this.#plan(list, await this.#findTorn(machine, list));
+    const { plan, jobs, parent } = await planRun(machine, list, this.#options, this.#clients);
     await machine.checkIdentity(this.#identity(), { ...this.#startsChain, ...(parent && { parent }) });
-    return await this.#storePoint(machine, lock, { list, plan, kept }, jobs);
-  }
-
-  /** Points of the chain that would be built on whose files are not all there. */
-  async #findTorn(machine: MachineStore, { points }: PointList): Promise<UnreadablePoint[]> {
-    const { level } = this.#options;
-    if (level === 'full' || level === 'copy') return [];
-    const bases = chainPoints(points).filter(
-      point => level !== 'differential' || point.manifest.level === 'full',
-    );
-    const parent = bases.at(-1);
-    return parent === undefined ? [] : await machine.findTorn(points, parent);
+    return await this.#storePoint(machine, lock, { list, plan, kept }, { plan, jobs, parent });
   }
 
   get #startsChain(): { readonly startsChain: boolean } {
     return { startsChain: this.#options.level === 'full' };
-  }
-
-  #plan(
-    list: PointList,
-    torn: readonly UnreadablePoint[],
-  ): { plan: LevelPlan; jobs: DiskJob[]; parent: Manifest | undefined } {
-    const { disks, level, since, fullEvery, maxChain } = this.#options;
-    const plan = planLevel({
-      requested: level,
-      points: list.points,
-      brokenPoints: [...list.unreadable, ...torn],
-      ...(since !== undefined && { since }),
-      ...(fullEvery !== undefined && { fullEvery }),
-      ...(maxChain !== undefined && { maxChain }),
-      disks: disks.map((disk, index) => ({
-        name: disk.name,
-        size: this.#clients[index]!.size,
-        source: disk.source ?? describeSource(disk.uri),
-        bitmap: bitmapState(disk, this.#clients[index]!),
-        bitmapName: disk.bitmap,
-        ...(disk.noBitmap && { noBitmap: disk.noBitmap }),
-        ...(disk.fullIfResized && { fullIfResized: true }),
-      })),
-    });
-    const parent = list.points.find(point => point.manifest.id === plan.parent?.id)?.manifest;
-    const jobs = disks.map((disk, index) => planJob(disk, this.#clients[index]!, plan.disks[index]!, parent));
-    return { plan, jobs, parent };
   }
 
   #identity(): MachineIdentity {
@@ -126,18 +85,19 @@ export class BackupRun implements AsyncDisposable {
     machine: MachineStore,
     lock: MachineLock,
     before: Preparation,
-    jobs: readonly DiskJob[],
+    planned: RunPlan,
   ): Promise<Point> {
     await using point = await machine.beginPoint(lock);
     await using pool = openFramePool({
       codec: this.#options.codec,
       ...(this.#options.threads !== undefined && { threads: this.#options.threads }),
     });
-    const maps = await this.#mapAll(jobs);
+    const { jobs } = planned;
+    const changes = await this.#findAllChanges(machine, before.list, planned, pool);
     this.#options.onStep?.('mapped');
     const entries: DiskEntry[] = [];
     for (const [index, job] of jobs.entries()) {
-      entries.push(await this.#storeOne(job, maps[index]!, point, pool));
+      entries.push(await this.#storeOne(job, changes[index]!, point, pool));
     }
     if (entries.every(entry => entry.status === 'failed')) throw allFailed(entries);
     const files = await this.#putFiles(point);
@@ -146,8 +106,9 @@ export class BackupRun implements AsyncDisposable {
     if (this.#options.signal?.aborted) throw new AbortedError('backup', this.#options.signal.reason);
     const record = await machine.identify(lock, this.#identity(), this.#startsChain);
     const [startedAt, options, clients] = [this.#startedAt, this.#options, this.#clients];
+    const compared = changes.flatMap(each => (each instanceof NbdeltaError ? [] : each.warnings));
     const manifest = buildManifest({
-      ...{ id: point.id, startedAt, before, record, options, disks: entries, files, clients },
+      ...{ id: point.id, startedAt, before, record, options, disks: entries, files, compared, clients },
     });
     // Awaited here: returning the promise itself would dispose of the point before it is committed.
     const committed = await point.commit(manifest);
@@ -166,25 +127,31 @@ export class BackupRun implements AsyncDisposable {
     }));
   }
 
-  /** All maps first: a bitmap that cannot be read fails the backup before the first byte of data. */
-  async #mapAll(jobs: readonly DiskJob[]): Promise<readonly (ExtentList | NbdeltaError)[]> {
-    const maps: (ExtentList | NbdeltaError)[] = [];
+  /** Of all disks first: a bitmap that cannot be read fails the backup before the first byte is stored. */
+  async #findAllChanges(
+    machine: MachineStore,
+    list: PointList,
+    { jobs, parent }: RunPlan,
+    pool: FramePool,
+  ): Promise<readonly (DiskChanges | NbdeltaError)[]> {
+    const changes: (DiskChanges | NbdeltaError)[] = [];
     for (const job of jobs) {
-      maps.push(await this.#tolerating(job, () => mapDisk(job, this.#options)));
+      const open = () => openBase(machine, list, parent!, job.disk.name);
+      changes.push(await this.#tolerating(job, () => findChanges(job, open, pool, this.#options)));
     }
-    return maps;
+    return changes;
   }
 
   async #storeOne(
     job: DiskJob,
-    map: ExtentList | NbdeltaError,
+    changes: DiskChanges | NbdeltaError,
     point: PointWriter,
     pool: FramePool,
   ): Promise<DiskEntry> {
     const stored =
-      map instanceof NbdeltaError
-        ? map
-        : await this.#tolerating(job, () => backUpDisk(job, map, point, pool, this.#options));
+      changes instanceof NbdeltaError
+        ? changes
+        : await this.#tolerating(job, () => backUpDisk(job, changes, point, pool, this.#options));
     if (!(stored instanceof NbdeltaError)) return stored;
     const error = { code: stored.code, message: errorLine(stored) };
     return { ...describeDisk(job), status: 'failed', readBytes: 0, error };

@@ -6,7 +6,7 @@ import { type FramePool, type SealedFrame, sealedCapacity } from '../codec/frame
 import { AbortedError } from '../errors.js';
 import type { ExtentList, Range } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
-import { ReadPlaces } from './read-places.js';
+import { type DiskReader, PieceReader } from './piece-reader.js';
 
 /**
  * Frames being read or sealed at once: two for each codec thread (at work, and waiting) and some to read. More
@@ -14,14 +14,8 @@ import { ReadPlaces } from './read-places.js';
  */
 const FRAMES_READING = 4;
 const MAX_FRAMES_IN_FLIGHT = 24;
-/** Reads under way, of all frames together. Frames of one piece never come near it. */
-const MAX_READS_IN_FLIGHT = 256;
 /** Sealed frames that the writer may hold: one pack that fills and one that is being written, 16 frames each. */
 const FRAMES_HELD = 32;
-
-export interface DiskReader {
-  readInto(offset: number, target: Uint8Array): Promise<void>;
-}
 
 export interface StoreDiskOptions {
   readonly reader: DiskReader;
@@ -62,13 +56,14 @@ class Pipeline {
   /** Settles when everything added so far is written; each frame hangs itself behind the one before. */
   #written: Promise<void> = Promise.resolve();
   readonly #reading = new Set<Promise<unknown>>();
-  readonly #window = new ReadPlaces(MAX_READS_IN_FLIGHT);
+  readonly #pieces: PieceReader;
   #failure: { readonly error: unknown } | undefined;
   #readBytes = 0;
   #zeroBytes = 0;
 
   constructor(options: StoreDiskOptions, raws: BufferSlots, outs: BufferSlots) {
     this.#options = options;
+    this.#pieces = new PieceReader(options.reader);
     this.#raws = raws;
     this.#outs = outs;
   }
@@ -116,35 +111,11 @@ class Pipeline {
 
   async #readAndSeal(plan: FramePlan, raw: ArrayBuffer, out: ArrayBuffer): Promise<SealedFrame> {
     const pieces = dataPieces(plan);
-    await this.#read(pieces, raw);
+    await this.#pieces.read(pieces, raw, () => this.#failure);
     const pieceLengths = Uint32Array.from(pieces, piece => piece.length);
     const sealed = await this.#options.pool.seal({ raw, rawLength: plan.rawLength, pieceLengths, out });
     this.#raws.release(sealed.raw);
     return sealed;
-  }
-
-  /** A buffer leaves for another thread only when no socket holds a view of it any more: all settle first. */
-  async #read(pieces: readonly Range[], raw: ArrayBuffer): Promise<void> {
-    const reads: Promise<void>[] = [];
-    let failure: { readonly error: unknown } | undefined;
-    let at = 0;
-    for (const { offset, length } of joinTouching(pieces)) {
-      await this.#window.enter();
-      const stop = failure ?? this.#failure;
-      if (stop) {
-        failure = stop;
-        this.#window.leave();
-        break;
-      }
-      const read = this.#options.reader.readInto(offset, new Uint8Array(raw, at, length));
-      const settled = read.catch(error => {
-        failure ??= { error };
-      });
-      reads.push(settled.finally(() => this.#window.leave()));
-      at += length;
-    }
-    await Promise.all(reads);
-    if (failure) throw failure.error;
   }
 
   async #writeFrame(plan: FramePlan, sealed: SealedFrame): Promise<void> {
@@ -180,20 +151,6 @@ class Pipeline {
 
 function dataPieces(plan: FramePlan): Range[] {
   return plan.extents.filter(extent => !extent.zero);
-}
-
-/** Pieces that touch on the disk were cut where frames are; they lie one after another in the frame too. */
-function* joinTouching(pieces: readonly Range[]): Generator<Range, void, undefined> {
-  let current: Range | undefined;
-  for (const piece of pieces) {
-    if (current && current.offset + current.length === piece.offset) {
-      current = { offset: current.offset, length: current.length + piece.length };
-      continue;
-    }
-    if (current) yield current;
-    current = piece;
-  }
-  if (current) yield current;
 }
 
 /** Puts the plan's zero ranges back between the pieces, in the order of the disk. */

@@ -1,5 +1,5 @@
 import { ChainError } from '../errors.js';
-import type { DiskEntry, Manifest, PointLevel, Reason } from './manifest.js';
+import type { ChangeMethod, DiskEntry, Manifest, PointLevel, Reason } from './manifest.js';
 
 /** A disk that is about to be backed up. */
 export interface PlannedDisk {
@@ -15,34 +15,51 @@ export interface PlannedDisk {
   /** Why there is no bitmap, where somebody knows it better than the server. */
   readonly noBitmap?: Reason;
   /** Whether another size than in the base means that the bitmap is not to be believed. */
-  readonly fullIfResized?: boolean;
+  readonly distrustIfResized?: boolean;
+  /** Why the base's chain of the disk cannot be read, where somebody tried: it cannot be compared with. */
+  readonly unreadableBase?: Reason;
 }
 
 export interface DiskPlan {
   readonly name: string;
   readonly level: PointLevel;
-  /** Why the disk's level is not the point's; otherwise `null`. */
+  /** How a delta learns what changed; `null` when everything is stored. */
+  readonly method: ChangeMethod | null;
+  /** Why the bitmap does not do, or the disk's level is not the point's; otherwise `null`. */
   readonly reason: Reason | null;
 }
 
+type Delta = 'incremental' | 'differential';
+
 /**
- * The level of every disk of a point that builds on `base`. A disk that the base cannot serve gets a full of its
- * own. One that grew stays, unless it says otherwise: what it grew by counts as changed.
- * @param seen the base, and for a differential every point since: a disk that shrank in between and grew again
- *   lost what it held there, and no bitmap has to tell.
- * @param mayFallBack whether a disk without a bitmap gets a full; one whose `noBitmap` says why always does.
- * @throws ChainError NBD_CONTEXT_MISSING when it does not.
+ * How every disk of a point that builds on `base` is read: by its bitmap, or compared with the base where something
+ * speaks against the bitmap, or in full where there is nothing to compare with. A disk that grew stays with its
+ * bitmap, unless it says otherwise: what it grew by counts as changed.
+ * @param seen the base, and every point since: a disk that shrank in between and grew again lost what it held there,
+ *   and no bitmap has to tell.
+ * @param mayFallBack whether a disk without a bitmap is compared; one whose `noBitmap` says why always is.
+ * @throws ChainError NBD_CONTEXT_MISSING when it may not.
  */
 export function planDisks(
   disks: readonly PlannedDisk[],
   seen: readonly [base: Manifest, ...later: Manifest[]],
-  level: 'incremental' | 'differential',
+  level: Delta,
   mayFallBack: boolean,
 ): DiskPlan[] {
   return disks.map(disk => {
     const reason = reasonByPoints(disk, seen) ?? reasonByBitmap(disk, level, mayFallBack);
-    return { name: disk.name, level: reason === null ? level : 'full', reason };
+    if (reason !== null) return planRescannedDisk(disk, seen[0], level, reason);
+    return { name: disk.name, level, method: 'bitmap', reason };
   });
+}
+
+/** A disk that is compared with `base`, because of `reason`; in full where the base has nothing to compare with. */
+export function planRescannedDisk(disk: PlannedDisk, base: Manifest, level: Delta, reason: Reason): DiskPlan {
+  const { name } = disk;
+  const entry = base.disks.find(each => each.name === name);
+  const missing = reasonByEntry(name, base, entry) ?? disk.unreadableBase ?? null;
+  if (missing !== null) return { name, level: 'full', method: null, reason: missing };
+  return { name, level, method: 'rescan', reason };
 }
 
 function reasonByPoints(
@@ -55,7 +72,7 @@ function reasonByPoints(
   const swapped = reasonSwapped(disk, before, base);
   if (swapped !== null) return swapped;
   if (disk.size < before.size) return shrunk(disk, `${before.size} in point ${base.id}`);
-  if (disk.size > before.size && disk.fullIfResized) return grown(disk, before.size, base.id);
+  if (disk.size > before.size && disk.distrustIfResized) return grown(disk, before.size, base.id);
   // The better reason, where there is one.
   if (disk.noBitmap !== undefined) return null;
   for (const point of later) {
@@ -92,8 +109,11 @@ function reasonSince(name: string, size: number, point: Manifest): Reason | null
   // A copy may have been taken of some disks only, and stands outside of the chain.
   if (point.level === 'copy') return null;
   const reason = reasonByEntry(name, point, entry);
-  if (reason !== null || entry?.level !== 'full') return reason;
-  return { code: 'disk-restarted', text: `disk ${name} began anew with a full in point ${point.id}` };
+  if (reason !== null) return reason;
+  const how = entry?.level === 'full' ? 'began anew with a full' : 'was compared as a whole';
+  // Whatever spoke against the bitmap then speaks against it now: it began before.
+  if (entry?.level !== 'full' && entry?.method !== 'rescan') return null;
+  return { code: 'disk-restarted', text: `disk ${name} ${how} in point ${point.id}` };
 }
 
 function shrunk({ name, size }: { readonly name: string; readonly size: number }, before: string): Reason {
@@ -114,7 +134,7 @@ function reasonByBitmap(disk: PlannedDisk, level: string, mayFallBack: boolean):
   if (mayFallBack) return { code: 'bitmap-missing', text };
   const article = level === 'incremental' ? 'an' : 'a';
   throw new ChainError('NBD_CONTEXT_MISSING', `cannot take ${article} ${level}: ${text}`, {
-    hint: 'See which bitmaps the export has with `nbdelta info URI`, and name one with --bitmap; or take a full.',
+    hint: 'See which bitmaps the export has with `nbdelta info URI`, and name one with --bitmap; or compare everything with --rescan.',
     fields: { disk: disk.name },
   });
 }

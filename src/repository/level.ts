@@ -1,6 +1,6 @@
 import { ChainError } from '../errors.js';
 import { ancestryOf, openChain } from './chain.js';
-import { type DiskPlan, type PlannedDisk, planDisks } from './disk-level.js';
+import { type DiskPlan, type PlannedDisk, planDisks, planRescannedDisk } from './disk-level.js';
 import type { Manifest, Point, PointLevel, Reason, Since } from './manifest.js';
 import { chainPoints, mayBeYounger, sortPoints, type UnreadablePoint } from './point-order.js';
 import { resolveSince, type SinceAnswer } from './since.js';
@@ -17,6 +17,8 @@ export interface LevelRequest {
   readonly fullEvery?: number;
   /** With `auto`: at most this many archives have to be read for a restore. */
   readonly maxChain?: number;
+  /** With `auto` and `incremental`: compare every disk with the newest point, whatever the bitmaps say. */
+  readonly rescan?: boolean;
   readonly disks: readonly PlannedDisk[];
 }
 
@@ -30,16 +32,18 @@ export interface LevelPlan {
 }
 
 const NO_SINCE: Since = { kind: 'none', label: null, point: null };
+const RESCAN_REQUESTED: Reason = { code: 'rescan-requested', text: 'a rescan was asked for' };
 
 /**
  * Decides what a new point is. Touches nothing.
  * - `full`: begins a chain. `copy`: a full outside of every chain.
  * - `incremental`: on the newest point, or the older one that its bitmap began with. `differential`: on the newest full.
- * - `auto`: incremental, or a full when something speaks against it; `reason` says what.
+ * - `auto`: incremental, each disk by its bitmap or else compared with the point before (a rescan), or a full where
+ *   there is nothing to compare with; `reason` says what spoke against it.
  *
  * An incremental is only right on the very point that its bitmap began with. An older bitmap has more changes than the
  * newest point needs, but only as long as the disk went on from there: one that was rolled back to a copy from
- * before that point has clean bits where that point is to be undone.
+ * before that point has clean bits where that point is to be undone. A rescan is right on any point: the newest one.
  * @throws ChainError when the level that was asked for cannot be had.
  */
 export function planLevel(request: LevelRequest): LevelPlan {
@@ -48,47 +52,69 @@ export function planLevel(request: LevelRequest): LevelPlan {
     case 'copy':
       return planBase(request, request.requested, null);
     case 'incremental':
+      return request.rescan
+        ? planRescan(request, () => RESCAN_REQUESTED)
+        : planByBitmap(request, 'incremental');
     case 'differential':
-      return planDelta(request, request.requested);
+      return planByBitmap(request, 'differential');
     case 'auto':
       return planAuto(request);
   }
 }
 
 function planBase(request: LevelRequest, level: 'full' | 'copy', reason: Reason | null): LevelPlan {
-  const disks = request.disks.map(({ name }) => ({ name, level, reason: null }));
+  const disks = request.disks.map(({ name }) => ({ name, level, method: null, reason: null }));
   return { level, reason, parent: null, since: NO_SINCE, disks };
 }
 
 function planAuto(request: LevelRequest): LevelPlan {
-  const reason = reasonForFull(request);
-  if (reason !== null) return planBase(request, 'full', reason);
-  const plan = planDelta(request, 'incremental');
+  const newest = chainPoints(request.points).at(-1);
+  if (newest === undefined && !isAnyBroken(request)) {
+    return planBase(request, 'full', { code: 'first', text: 'the machine has no point yet' });
+  }
+  const broken = reasonOf('chain-broken', () => checkParentChain(request, newest));
+  if (broken !== null || newest === undefined) return planBase(request, 'full', broken);
+  const ancestry = ancestryOf(request.points, newest);
+  const plan = planAutoDelta(request, ancestry);
+  const tooMany = reasonByCount(request, fromPoint(ancestry, plan.parent?.id));
+  if (tooMany !== null) return planBase(request, 'full', tooMany);
   if (plan.disks.some(disk => disk.level !== 'full')) return plan;
   // With every disk in full the point would keep its parent's chain alive for nothing.
   return planBase(request, 'full', plan.disks[0]?.reason ?? null);
 }
 
-function reasonForFull(request: LevelRequest): Reason | null {
-  const parent = chainPoints(request.points).at(-1);
-  if (parent === undefined && !isAnyBroken(request)) {
-    return { code: 'first', text: 'the machine has no point yet' };
-  }
-  const broken = reasonOf('chain-broken', () => checkParentChain(request, parent));
-  if (broken !== null || parent === undefined) return broken;
-  const ancestry = ancestryOf(request.points, parent);
-  return (
-    reasonOf('since-mismatch', () => requireSince(request, 'incremental', ancestry)) ??
-    reasonByCount(request, fromSince(ancestry, requireSince(request, 'incremental', ancestry)))
-  );
+/** By the bitmaps if at least one disk has one that will do, otherwise a rescan. */
+function planAutoDelta(request: LevelRequest, ancestry: readonly Point[]): LevelPlan {
+  if (request.rescan) return planRescan(request, () => RESCAN_REQUESTED);
+  const mismatch = reasonOf('since-mismatch', () => requireSince(request, 'incremental', ancestry));
+  if (mismatch !== null) return planRescan(request, () => mismatch);
+  const plan = planByBitmap(request, 'incremental');
+  if (plan.disks.some(({ method }) => method === 'bitmap')) return plan;
+  return planRescan(request, index => plan.disks[index]?.reason ?? RESCAN_REQUESTED);
 }
 
-/** What an incremental builds on, and everything before it: from the point on that its bitmap began with. */
-function fromSince(ancestry: readonly Point[], since: Since): readonly Point[] {
+/** Every disk compared with the newest point; `reasonAt` says why each is. */
+function planRescan(request: LevelRequest, reasonAt: (index: number) => Reason): LevelPlan {
+  const parent = newestFor(request, 'incremental');
+  const { id } = parent.manifest;
+  const disks = request.disks.map((disk, index) =>
+    planRescannedDisk(disk, parent.manifest, 'incremental', reasonAt(index)),
+  );
+  return {
+    level: 'incremental',
+    reason: { code: 'rescan', text: `compared with point ${id}: ${reasonAt(0).text}` },
+    parent: { id, manifestSha256: parent.sha256 },
+    since: NO_SINCE,
+    disks,
+  };
+}
+
+/** A point of an ancestry and everything before it. */
+function fromPoint(ancestry: readonly Point[], id: string | null | undefined): readonly Point[] {
   return ancestry.slice(
     Math.max(
       0,
-      ancestry.findIndex(point => point.manifest.id === since.point),
+      ancestry.findIndex(point => point.manifest.id === id),
     ),
   );
 }
@@ -110,16 +136,16 @@ function reasonByCount(request: LevelRequest, ancestry: readonly Point[]): Reaso
   return null;
 }
 
-function planDelta(request: LevelRequest, level: 'incremental' | 'differential'): LevelPlan {
+function planByBitmap(request: LevelRequest, level: 'incremental' | 'differential'): LevelPlan {
   const newest = newestFor(request, level);
   const ancestry = ancestryOf(request.points, newest);
   const since = requireSince(request, level, ancestry);
-  const parent = fromSince(ancestry, since)[0] ?? newest;
+  const parent = fromPoint(ancestry, since.point)[0] ?? newest;
   const later =
     level === 'differential' ? laterPoints(request.points, parent) : after(request.points, parent);
   const seen = [parent, ...later].map(point => point.manifest) as [Manifest, ...Manifest[]];
   const disks = planDisks(request.disks, seen, level, request.requested === 'auto');
-  if (request.requested !== 'auto') refuseFullOnly(request, disks, level);
+  if (request.requested !== 'auto') refuseWithoutBitmaps(request, disks, level);
   return {
     level,
     reason: request.requested === 'auto' ? { code: 'auto', text: `on point ${parent.manifest.id}` } : null,
@@ -143,15 +169,15 @@ function newestFor(request: LevelRequest, level: 'incremental' | 'differential')
   );
 }
 
-/** Disks may fall back one by one, but a point that was asked to be a delta must be one somewhere. */
-function refuseFullOnly({ disks }: LevelRequest, plans: readonly DiskPlan[], level: string): void {
+/** Disks may fall back one by one, but a point that was asked for by bitmaps must have one somewhere. */
+function refuseWithoutBitmaps({ disks }: LevelRequest, plans: readonly DiskPlan[], level: string): void {
   const why = disks.find(disk => disk.noBitmap !== undefined)?.noBitmap;
-  if (why === undefined || plans.some(plan => plan.level !== 'full')) return;
+  if (why === undefined || plans.some(plan => plan.method === 'bitmap')) return;
   throw new ChainError(
     'NBD_CONTEXT_MISSING',
     `cannot take ${level === 'incremental' ? 'an' : 'a'} ${level}: ${why.text}`,
     {
-      hint: 'Take a full, or ask for level auto.',
+      hint: 'Compare everything with --rescan, take a full, or ask for level auto.',
       fields: { reason: why.code },
     },
   );
@@ -206,7 +232,7 @@ function requireSince(request: LevelRequest, level: string, ancestry: readonly P
     'CHAIN_ORDER',
     `cannot take ${level === 'incremental' ? 'an' : 'a'} ${level}: ${answer.text}`,
     {
-      hint: 'Use a bitmap that began with the parent point or one before it, or take a full.',
+      hint: 'Use a bitmap that began with the parent point or one before it, or compare everything with --rescan.',
     },
   );
 }

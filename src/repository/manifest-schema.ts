@@ -99,6 +99,11 @@ const diskFields = {
   format: z.string().optional(),
   size: bytes,
   level: levelName,
+  /**
+   * How an incremental or differential learned what changed: from the bitmap, or by comparing everything with the
+   * parent point. Without it: from the bitmap.
+   */
+  method: z.enum(['bitmap', 'rescan']).optional(),
   reason,
   bitmap: z.string().nullable(),
   readBytes: bytes,

@@ -19,6 +19,7 @@ export type StoredDisk = Extract<DiskEntry, { status: 'stored' }>;
 export type FailedDisk = Extract<DiskEntry, { status: 'failed' }>;
 export type ArchiveEntry = StoredDisk['archive'];
 export type PointLevel = Manifest['level'];
+export type ChangeMethod = NonNullable<DiskEntry['method']>;
 export type Reason = NonNullable<Manifest['reason']>;
 export type Since = Manifest['since'];
 

@@ -20,9 +20,27 @@ export function baseCheckpoints(
     point => level === 'incremental' || point.manifest.level === 'full',
   );
   if (parent === undefined) return [];
-  return readableAncestry(points, parent).flatMap(point =>
-    point.manifest.checkpoint === null ? [] : [{ checkpoint: point.manifest.checkpoint, point }],
-  );
+  const outdated = outdatedPoints(points);
+  return readableAncestry(points, parent).flatMap(point => {
+    const { id, checkpoint } = point.manifest;
+    return checkpoint === null || outdated.has(id) ? [] : [{ checkpoint, point }];
+  });
+}
+
+/**
+ * Ids of points that a later one builds on which took no disk by its bitmap: what spoke against the bitmaps then speaks
+ * against every one that began before.
+ */
+function outdatedPoints(points: readonly Point[]): ReadonlySet<string> {
+  const outdated = new Set<string>();
+  for (const point of chainPoints(points)) {
+    if (point.manifest.disks.some(({ level, method }) => level !== 'full' && method !== 'rescan')) continue;
+    for (const before of readableAncestry(points, point).slice(1)) {
+      if (outdated.has(before.manifest.id)) break;
+      outdated.add(before.manifest.id);
+    }
+  }
+  return outdated;
 }
 
 /**

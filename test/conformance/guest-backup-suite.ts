@@ -80,8 +80,12 @@ export function describeGuestBackups(name: string, start: () => Promise<GuestHar
 
     /** Nothing is left but the checkpoints that the next incremental and the next differential need. */
     async function expectTidy(points: readonly Manifest[]): Promise<void> {
-      const full = points.findLast(point => point.level === 'full');
-      const needed = new Set([points.at(-1)?.checkpoint, full?.checkpoint].filter(name => name != null));
+      // Bitmaps from before all disks were compared are worth nothing: no differential is taken since them.
+      const whole = points.findLast(
+        point => point.level === 'full' || point.disks.every(({ method }) => method === 'rescan'),
+      );
+      const full = whole?.level === 'full' ? whole.checkpoint : null;
+      const needed = new Set([points.at(-1)?.checkpoint, full].filter(name => name != null));
       for (const [disk, names] of Object.entries(await guest.checkpoints())) {
         expect(new Set(names), `checkpoints on ${disk}`).toEqual(needed);
       }
@@ -234,7 +238,7 @@ export function describeGuestBackups(name: string, start: () => Promise<GuestHar
       await expectTidy(committed);
     });
 
-    it('gives a disk that was resized a full of its own, and the others what changed', async () => {
+    it('compares a disk that was resized with the point before, and reads the others by their bitmaps', async () => {
       await work(1);
       const [grown, ...others] = guest.disks as [string, ...string[]];
       const size = models[grown]!.length + 65_536 * 5;
@@ -245,24 +249,33 @@ export function describeGuestBackups(name: string, start: () => Promise<GuestHar
       expect(point.level).toBe('incremental');
       const reasons = point.disks.map(({ name, level, reason }) => [name, level, reason?.code]);
       expect(reasons).toEqual([
-        [grown, 'full', 'disk-resized'],
+        [grown, 'incremental', 'disk-resized'],
         ...others.map(name => [name, 'incremental', undefined]),
       ]);
+      expect(point.disks.find(({ name }) => name === grown)?.method).toBe('rescan');
       await expectTidy(committed);
     });
 
-    it('takes a full with the reason after a crash broke the bitmaps, and goes on from there', async () => {
+    it('compares everything, with the reason, after a crash broke the bitmaps, and goes on from there', async () => {
       await work(1);
       await guest.crash();
       await work(1);
       const point = await backUp();
       committed.push(point);
-      expect(point.level).toBe('full');
-      expect(point.reason?.code).toMatch(/^(bitmap-inconsistent|bitmap-missing|checkpoint-missing)$/);
+      expect(point).toMatchObject({
+        level: 'incremental',
+        reason: { code: 'rescan' },
+        since: { kind: 'none' },
+      });
+      for (const { method, reason } of point.disks) {
+        expect(method).toBe('rescan');
+        expect(reason?.code).toMatch(/^(bitmap-inconsistent|bitmap-missing|checkpoint-missing)$/);
+      }
       await work(1);
       const next = await backUp();
       committed.push(next);
-      expect(next.disks.map(({ level }) => level)).toEqual(guest.disks.map(() => 'incremental'));
+      expect(next.disks.map(({ method }) => method)).toEqual(guest.disks.map(() => 'bitmap'));
+      expect(next.since.point).toBe(point.id);
       await expectTidy(committed);
     });
 

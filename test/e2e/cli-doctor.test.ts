@@ -49,7 +49,7 @@ describeWith(['qemu-nbd', 'qemu-img'], 'doctor of an NBD export', () => {
     const { stdout, code } = await nbdelta(['doctor', server.uri]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^warning {2}no dirty bitmap.*\n {9}fix: .*qemu-nbd -B/m);
-    expect(stdout).toMatch(/but never incrementally\n$/);
+    expect(stdout).toMatch(/but everything is read each time\n$/);
   });
 
   it('fails as every command does when nobody is there', async () => {

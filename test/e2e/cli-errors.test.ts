@@ -193,16 +193,36 @@ describe('serve', () => {
 });
 
 describe('a backup that was asked for a bitmap', () => {
-  it('says so when the bitmap is missing and a full is taken instead', async () => {
+  it('says so when the bitmap is missing and everything is compared instead', async () => {
     await using guest = new SampleGuest(folder);
     const repo = ['--repo', folder.file('bitmaps'), '--name', 'web1'];
     await nbdeltaOk(['backup', await guest.publish(), ...repo, '--checkpoint', 'monday']);
     const args = ['backup', await guest.publish(), ...repo, '--bitmap', 'nope', '--since', 'monday'];
     const { code, stdout, stderr } = await nbdelta(args);
-    expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringMatching(/^web1@\S+ +full\n/) });
-    expect(stderr).toMatch(/^warning: .*"nope"/m);
+    expect({ code, stdout }).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^web1@\S+ +incremental\n/),
+    });
+    expect(stderr).toMatch(/^warning: .*"nope".*: everything was read and compared$/m);
     const given = await nbdelta(['backup', await guest.publish(), ...repo]);
     expect(given.stderr).not.toContain('warning');
+  });
+
+  it('is told that a rescan takes none', async () => {
+    await using guest = new SampleGuest(folder);
+    const backup = [
+      'backup',
+      await guest.publish(),
+      '--repo',
+      folder.file('none'),
+      '--name',
+      'web1',
+      '--rescan',
+    ];
+    const error = await nbdeltaFails([...backup, '--bitmap', 'b'], { exitCode: 2, code: 'USAGE' });
+    expect(error.hint).toBe('leave --bitmap out');
+    const first = [...backup, '--level', 'incremental'];
+    await nbdeltaFails(first, { exitCode: 20, code: 'CHAIN_MISSING' });
   });
 });
 

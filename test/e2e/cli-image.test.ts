@@ -21,6 +21,7 @@ interface BackupJson {
     readonly level: string;
     readonly disks: readonly {
       readonly name: string;
+      readonly method?: string;
       readonly level: string;
       readonly reason: { readonly code: string } | null;
     }[];
@@ -54,7 +55,7 @@ describeWith(
       await runOk('qemu-img', ['create', '-q', '-f', 'raw', folder.file('vdb.raw'), String(SIZE)]);
     });
 
-    it('takes what changed of qcow2, all of raw with the reason, and restores both', async () => {
+    it('takes what changed of qcow2 by its bitmap, of raw by comparing, with the reason, and restores both', async () => {
       const backup = ['backup', ...images(), ...repo(), '--name', 'web1', ...places()];
       expect((await nbdeltaJson<BackupJson>(backup)).point.level).toBe('full');
       await qemuIoOnImage(folder.file('vda.qcow2'), [`write -P 1 0 ${BLOCK}`]);
@@ -62,8 +63,8 @@ describeWith(
       const { point } = await nbdeltaJson<BackupJson>(backup);
       expect(point.level).toBe('incremental');
       expect(point.disks).toMatchObject([
-        { name: 'vda', level: 'incremental' },
-        { name: 'vdb', level: 'full', reason: { code: 'no-persistent-bitmap' } },
+        { name: 'vda', level: 'incremental', method: 'bitmap' },
+        { name: 'vdb', level: 'incremental', method: 'rescan', reason: { code: 'no-persistent-bitmap' } },
       ]);
       const [vda, vdb] = [Buffer.alloc(SIZE).fill(1, 0, BLOCK), Buffer.alloc(SIZE).fill(2, BLOCK, 2 * BLOCK)];
       expectSameBytes(await restoreBytes(folder.file('repo'), 'web1', 'vda'), vda, 'vda');
@@ -140,7 +141,11 @@ describeWith(
       });
       expect(await doctor(vdb)).toMatchObject({
         code: 0,
-        verdict: { full: true, incremental: false, text: 'can be backed up, but never incrementally' },
+        verdict: {
+          full: true,
+          incremental: false,
+          text: 'can be backed up, but everything is read each time',
+        },
       });
       const both = await doctor(vda, vdb);
       expect(both.verdict.text).toBe('can be backed up, incrementally as well, except for vdb');

@@ -160,7 +160,7 @@ describeWith(['qemu-nbd', 'qemu-io', 'qemu-img', 'python3', 'zstd', 'tar'], 'a c
 });
 
 describeWith(['qemu-nbd', 'qemu-io', 'qemu-img'], 'levels', () => {
-  it('auto: first a full, then incrementals, and a full when the bitmap does not reach back', async () => {
+  it('auto: first a full, then incrementals, and a rescan when the bitmap does not reach back', async () => {
     const guest = await Qcow2Guest.create(folder, { name: 'auto', size: MIB, seed: 20 });
     await guest.runRandom(4);
     const kept = [await backUp(guest, 'auto', { checkpoint: 'a' })];
@@ -175,7 +175,7 @@ describeWith(['qemu-nbd', 'qemu-io', 'qemu-img'], 'levels', () => {
     expect(kept.map(({ point }) => [point.level, point.reason?.code])).toEqual([
       ['full', 'first'],
       ['incremental', 'auto'],
-      ['full', 'since-mismatch'],
+      ['incremental', 'rescan'],
     ]);
     for (const { point, content } of kept)
       await checkRestores(folder.file('repo'), `auto@${point.id}`, content);

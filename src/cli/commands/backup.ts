@@ -14,6 +14,7 @@ const EXAMPLES = [
   'backup libvirt:web1 --repo /backup',
   'backup libvirt:web1 --repo /backup --quiesce --scratch /fast/scratch',
   'backup qmp:/run/qemu/web1.qmp --repo /backup --name web1',
+  'backup libvirt:web1 --repo /backup --rescan                           # bitmaps in doubt',
   'backup vda=image:/images/web1.qcow2 --repo /backup --name web1        # the guest is off',
   "backup vda=nbd://host/vda --repo /backup --name web1 --since monday   # somebody else's job",
 ];
@@ -26,6 +27,7 @@ interface Options extends CommonOptions, JobOptions {
   readonly postHook?: string;
   readonly bitmap?: string;
   readonly level: NonNullable<BackupOptions['level']>;
+  readonly rescan?: boolean;
   readonly since?: string;
   readonly checkpoint?: string;
   readonly machineId?: string;
@@ -82,6 +84,7 @@ async function backUpExports(
   context: CommandContext,
 ): Promise<BackupResult> {
   refuseJobOptions(options);
+  refuseBitmapOfRescan(options);
   const { name, confirm } = options;
   if (name === undefined) throw new UsageError('an NBD URI does not say which guest it is of: give --name');
   const { backup } = await import('../../operations/backup.js');
@@ -134,6 +137,11 @@ function refuseExportOptions(options: Options): void {
   }
 }
 
+function refuseBitmapOfRescan({ rescan, bitmap }: Options): void {
+  if (rescan !== true || bitmap === undefined) return;
+  throw new UsageError('--rescan reads no bitmap', { hint: 'leave --bitmap out' });
+}
+
 const JOB_ONLY = {
   ...{ connect: '--connect', scratch: '--scratch', scratchReserve: '--scratch-reserve', disk: '--disk' },
   ...{
@@ -174,10 +182,11 @@ function addChainOptions(command: Command): void {
       'dirty bitmap with the changes; {disk} is replaced (default: backup-{disk})',
     )
     .addOption(
-      new Option('--level <level>', 'auto: incremental if it can be, else full')
+      new Option('--level <level>', 'auto: what changed, by bitmap or by --rescan; else full')
         .choices(levels)
         .default('auto'),
     )
+    .option('--rescan', 'incremental without bitmaps: read all, store what differs from the last point')
     .option('--since <label|point>', 'what the bitmap records since: a checkpoint, a point, or latest')
     .option('--checkpoint <label>', 'what the new point stands for; a later --since names it')
     .option('--machine-id <id>', 'what never changes about the guest, e.g. its uuid')
@@ -197,11 +206,11 @@ function addTransferOptions(command: Command): void {
 }
 
 function backupOptions(options: Options): Omit<BackupOptions, 'disks' | 'machine'> {
-  const { repo, compression, timeout, level, machineId } = options;
+  const { repo, compression, timeout, level, rescan, machineId } = options;
   const { fullEvery, maxChain, allowPartial, threads, connections, retries, frameSize } = options;
   return {
     ...{ repository: repo, codec: compression, timeoutMs: timeout },
-    ...{ level, machineId, fullEvery, maxChain, allowPartial },
+    ...{ level, rescan, machineId, fullEvery, maxChain, allowPartial },
     ...{ threads, connections, retries, frameSize },
   };
 }

@@ -1,15 +1,18 @@
 import { printable } from '../../errors.js';
 import type { BackupResult } from '../../operations/backup.js';
 import { formatBytes, formatDuration, formatRate } from './format.js';
-import { describeSince, formatDisks, formatRatio } from './point-table.js';
+import { describeLevel, describeSince, formatDisks, formatRatio } from './point-table.js';
 import type { View } from './view.js';
 import { withoutSubject, withSubjectOnce } from './without-subject.js';
 
-/** A bitmap that was named and is not there is likely misspelt: a full instead of it must not go unnoticed. */
+/** A bitmap that was named and is not there is likely misspelt: what was done instead must not go unnoticed. */
 export function missingBitmaps({ point }: BackupResult): string[] {
-  const reasons = [point.reason, ...point.disks.map(disk => disk.reason)];
-  const texts = reasons.flatMap(reason => (reason?.code === 'bitmap-missing' ? [reason.text] : []));
-  return [...new Set(texts)].map(text => `warning: ${printable(text)}: a full was taken`);
+  const whole = [{ reason: point.reason, method: undefined }, ...point.disks];
+  return whole.flatMap(({ reason, method }) => {
+    if (reason?.code !== 'bitmap-missing') return [];
+    const instead = method === 'rescan' ? 'everything was read and compared' : 'a full was taken';
+    return [`warning: ${printable(reason.text)}: ${instead}`];
+  });
 }
 
 export function* formatBackup(
@@ -25,9 +28,9 @@ export function* formatBackup(
   if (since !== undefined) yield `  changes since: ${since}`;
   if (point.checkpoint !== null) yield `  checkpoint: ${printable(point.checkpoint)}`;
   yield* formatDisks(point, view);
-  for (const { name, level, reason } of point.disks) {
-    if (reason !== null && reason.text !== point.reason?.text) {
-      yield `  ${name}: ${level}: ${printable(withoutSubject(reason.text, [`disk ${name}`]))}`;
+  for (const { name, reason, ...disk } of point.disks) {
+    if (reason !== null && !point.reason?.text.includes(reason.text)) {
+      yield `  ${name}: ${describeLevel(disk)}: ${printable(withoutSubject(reason.text, [`disk ${name}`]))}`;
     }
   }
   const stored = `${formatBytes(storedBytes)} (ratio ${formatRatio(dataBytes, storedBytes)})`;

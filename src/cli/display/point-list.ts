@@ -81,8 +81,10 @@ function pinRemark(pin: MachineListing['pins'][number] | undefined, { style }: V
 function remarks(point: PointManifest, { style }: View): string[] {
   const failed = point.disks.filter(disk => disk.status === 'failed').map(disk => disk.name);
   const partial = failed.length > 0 ? [`partial: ${failed.join(' ')} failed`] : [];
+  const compared = point.disks.filter(disk => disk.method === 'rescan').map(disk => disk.name);
+  const rescanned = compared.length > 0 ? [`rescan: ${compared.join(' ')}`] : [];
   const warnings = point.warnings.length > 0 ? [formatPlural(point.warnings.length, 'warning')] : [];
-  return [...partial, ...warnings].map(style.yellow);
+  return [...[...partial, ...warnings].map(style.yellow), ...rescanned];
 }
 
 function troubles({ unreadable, incomplete }: MachineListing, { style }: View): string[] {

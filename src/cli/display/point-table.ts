@@ -30,7 +30,12 @@ export function formatDisks(point: PointManifest, view: View): string[] {
 }
 
 function diskRow(disk: PointManifest['disks'][number], { style }: View): string[] {
-  const head = [style.bold(disk.name), disk.level, formatBytes(disk.size), formatBytes(disk.readBytes)];
+  const head = [
+    style.bold(disk.name),
+    describeLevel(disk),
+    formatBytes(disk.size),
+    formatBytes(disk.readBytes),
+  ];
   if (disk.status === 'failed') {
     const why = withoutSubject(disk.error.message, [`disk ${disk.name}`]);
     return [...head, '', '', '', '', style.red(`failed: ${printable(why)}`)];
@@ -43,6 +48,11 @@ function diskRow(disk: PointManifest['disks'][number], { style }: View): string[
     formatBytes(storedBytes),
     formatRatio(dataBytes, storedBytes),
   ];
+}
+
+/** A disk's level, and how it learned what changed where no bitmap said so. */
+export function describeLevel(disk: Pick<PointManifest['disks'][number], 'level' | 'method'>): string {
+  return disk.method === 'rescan' ? `${disk.level} (rescan)` : disk.level;
 }
 
 /** How many times smaller the archive is than its data: `2.1x`. */

@@ -25,6 +25,7 @@ export function openProgress(
 /** What a phase is called. */
 export const PHASE_NAMES = {
   map: 'reading the map',
+  compare: 'comparing',
   data: 'moving data',
   finish: 'finishing',
 } as const satisfies Record<Progress['phase'], string>;

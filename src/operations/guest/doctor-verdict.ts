@@ -37,7 +37,7 @@ function possible(disks: readonly Finding[], quiesce: boolean | null): string {
 }
 
 function incrementalPart(disks: readonly Finding[]): string {
-  if (!disks.some(({ status }) => status === 'ok')) return 'but never incrementally';
+  if (!disks.some(({ status }) => status === 'ok')) return 'but everything is read each time';
   const whole = disks.filter(({ status }) => status === 'warning').map(({ disk }) => disk ?? 'one');
   return whole.length === 0
     ? 'incrementally as well'

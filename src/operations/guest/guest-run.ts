@@ -133,8 +133,8 @@ export class GuestRun {
 
   /** What an incremental may be taken since. @throws HypervisorError when one was asked for and there is none. */
   async #bases() {
-    const level = this.#parts.options.level ?? 'auto';
-    if (level === 'full' || level === 'copy') return [];
+    const { level = 'auto', rescan } = this.#parts.options;
+    if (level === 'full' || level === 'copy' || rescan === true) return [];
     const { points } = await this.machine.listPoints();
     const kind = level === 'differential' ? 'differential' : 'incremental';
     return await withDefinitions(this.machine, baseCheckpoints(points, kind));

@@ -34,7 +34,7 @@ function backupDisk(disk: SessionDisk, { since }: SessionRecord): BackupDisk {
     bitmap: bitmap ?? undefined,
     noBitmap: bitmap === null ? (disk.reason ?? noBase(name, since)) : undefined,
     source: source ?? undefined,
-    fullIfResized: true,
+    distrustIfResized: true,
   };
 }
 

@@ -123,9 +123,15 @@ function diskEntry(
   const oldest = path.points[0]!.manifest.level;
   if (parentArchiveId !== null) {
     const level = oldest === 'differential' ? 'differential' : 'incremental';
-    return { ...entry, level, reason: null, readBytes, archive };
+    return { ...entry, level, method: mergedMethod(links), reason: null, readBytes, archive };
   }
-  return { ...entry, level: 'full', reason: links[0]!.disk.reason, bitmap: null, readBytes, archive };
+  const { method: _, ...rest } = entry;
+  return { ...rest, level: 'full', reason: links[0]!.disk.reason, bitmap: null, readBytes, archive };
+}
+
+/** What spoke against the bitmap in one of the points still does: one from before them must not be believed. */
+function mergedMethod(links: readonly ChainLink[]): 'bitmap' | 'rescan' {
+  return links.some(({ disk }) => disk.method === 'rescan') ? 'rescan' : 'bitmap';
 }
 
 /** `null` when no disk needs one. */

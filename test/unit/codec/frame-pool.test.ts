@@ -65,6 +65,19 @@ describe('frame pool', () => {
     );
   });
 
+  test('digests bytes as it does those of a frame, and gives the buffer back unchanged', async () => {
+    await using pool = openFramePool({ threads: 2, codec });
+    const { raw, digest, rawLength } = await sealed(pool);
+    const buffer = new ArrayBuffer(rawLength + 5);
+    new Uint8Array(buffer).set(raw);
+    const digested = await pool.digest({ raw: buffer, rawLength });
+    expect(Buffer.compare(digested.digest, digest)).toBe(0);
+    expect(buffer.byteLength).toBe(0);
+    expect(Buffer.compare(new Uint8Array(digested.raw, 0, rawLength), raw)).toBe(0);
+    await expect(pool.digest({ raw: buffer, rawLength })).rejects.toThrow(UsageError);
+    await expect(pool.digest({ raw: digested.raw, rawLength: 0 })).rejects.toThrow(UsageError);
+  });
+
   test('a zero frame stores nothing', async () => {
     await using pool = openFramePool({ threads: 1, codec });
     const given = { ...job(0), raw: new ArrayBuffer(LENGTH) };

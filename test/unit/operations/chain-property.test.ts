@@ -15,7 +15,7 @@ type Level = 'auto' | 'full' | 'incremental' | 'differential' | 'copy';
 type Step =
   | { readonly kind: 'write' | 'zero'; readonly at: number; readonly share: number; readonly seed: number }
   | { readonly kind: 'resize'; readonly size: number }
-  | { readonly kind: 'backup'; readonly level: Level; readonly codec: string };
+  | { readonly kind: 'backup'; readonly level: Level; readonly codec: string; readonly rescan: boolean };
 
 const share = fc.integer({ min: 0, max: 1000 }).map(value => value / 1000);
 const seed = fc.integer({ min: 0, max: 2 ** 31 });
@@ -36,7 +36,10 @@ const codec = fc.constantFrom('none', 'zstd:1', 'zstd:7', 'zstd:19');
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: fc.record({ kind: fc.constantFrom('write', 'zero'), at: share, share, seed }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('resize' as const), size }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('backup' as const), level, codec }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('backup' as const), level, codec, rescan: fc.boolean() }),
+  },
 );
 
 interface Kept {
@@ -47,7 +50,11 @@ interface Kept {
 async function play(folder: TempFolder, first: number, steps: readonly Step[]): Promise<Kept[]> {
   const guest = new TrackedGuest(first);
   const kept: Kept[] = [];
-  const keep = async (options: { readonly level: Level; readonly codec?: string }) => {
+  const keep = async (options: {
+    readonly level: Level;
+    readonly codec?: string;
+    readonly rescan?: boolean;
+  }) => {
     const content = Buffer.from(guest.content);
     const { point } = await backUpGuests(
       folder,
@@ -58,8 +65,10 @@ async function play(folder: TempFolder, first: number, steps: readonly Step[]): 
   };
   await keep({ level: 'full' });
   for (const next of steps) {
-    if (next.kind === 'backup') await keep(next);
-    else if (next.kind === 'resize') guest.resize(next.size);
+    if (next.kind === 'backup') {
+      const { level, codec, rescan } = next;
+      await keep({ level, codec, rescan: rescan && (level === 'auto' || level === 'incremental') });
+    } else if (next.kind === 'resize') guest.resize(next.size);
     else {
       const offset = Math.min(guest.size - 1, Math.floor(next.at * guest.size));
       // Cubed: most changes are small, some are nearly the whole disk.

@@ -10,10 +10,13 @@ import { backUpGuests, TrackedGuest } from '../../support/tracked-guest.js';
 
 const SIZE = 400_000;
 
+/** `rescan`: auto, compared whatever the bitmap says. */
+type Level = 'auto' | 'full' | 'differential' | 'rescan';
+
 type Step =
   | { readonly kind: 'write' | 'zero'; readonly at: number; readonly length: number; readonly seed: number }
-  | { readonly kind: 'grow'; readonly by: number }
-  | { readonly kind: 'backup'; readonly level: 'auto' | 'full' | 'differential' }
+  | { readonly kind: 'resize'; readonly size: number }
+  | { readonly kind: 'backup'; readonly level: Level }
   | { readonly kind: 'prune'; readonly keepLast: number }
   | { readonly kind: 'merge'; readonly from: number; readonly count: number; readonly intoFull: boolean };
 
@@ -26,12 +29,18 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       ...{ at: nat(SIZE - 1), length: fc.integer({ min: 1, max: 150_000 }), seed: nat(2 ** 31) },
     }),
   },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('grow' as const), by: nat(100_000) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('resize' as const),
+      size: fc.integer({ min: 100_000, max: 500_000 }),
+    }),
+  },
   {
     weight: 5,
     arbitrary: fc.record({
       kind: fc.constant('backup' as const),
-      level: fc.constantFrom('auto', 'auto', 'auto', 'auto', 'full', 'differential'),
+      level: fc.constantFrom<Level>('auto', 'auto', 'auto', 'auto', 'rescan', 'full', 'differential'),
     }),
   },
   {
@@ -66,15 +75,17 @@ class History {
     if (next.kind === 'backup') return await this.backUp(next.level);
     if (next.kind === 'merge') return await this.#merge(next);
     if (next.kind === 'prune') return await this.#prune(next.keepLast);
-    if (next.kind === 'grow') return this.#guest.resize(this.#guest.size + next.by);
-    const length = Math.min(next.length, this.#guest.size - next.at);
-    if (next.kind === 'zero') this.#guest.zero(next.at, length);
-    else this.#guest.write(next.at, new SeededRandom(next.seed).bytes(length));
+    if (next.kind === 'resize') return this.#guest.resize(next.size);
+    const at = next.at % this.#guest.size;
+    const length = Math.min(next.length, this.#guest.size - at);
+    if (next.kind === 'zero') this.#guest.zero(at, length);
+    else this.#guest.write(at, new SeededRandom(next.seed).bytes(length));
   }
 
-  async backUp(level: 'auto' | 'full' | 'differential'): Promise<void> {
+  async backUp(given: Level): Promise<void> {
     const content = Buffer.from(this.#guest.content);
-    const options = { level, frameSize: 65_536, threads: 1 };
+    const level = given === 'rescan' ? 'auto' : given;
+    const options = { level, rescan: given === 'rescan', frameSize: 65_536, threads: 1 };
     const { point } = await backUpGuests(this.#folder, { vda: this.#guest }, options);
     this.#contents.set(point.id, content);
   }

@@ -75,6 +75,24 @@ describe('a merge of the middle of a chain', () => {
     expect(await verify({ repository: repository() })).toMatchObject({ ok: true });
   });
 
+  it('of a rescanned one with others keeps bitmaps from before it in doubt; sizes in between leave no trace', async () => {
+    guest.resize(5 * FRAME);
+    const small = await take();
+    guest.resize(SIZE);
+    guest.write(6 * FRAME, randomBytes(10));
+    const grown = await take();
+    expect([small, grown].map(({ disks }) => disks[0]?.method)).toEqual(['rescan', 'bitmap']);
+    const { point } = await mergeThem({ from: small.id, to: grown.id });
+    expect(point.disks).toMatchObject([{ level: 'incremental', method: 'rescan' }]);
+    await expectRestores(point.id, 5);
+    const differential = await take({ level: 'differential', since: 'cp-0' });
+    expect(differential.disks).toMatchObject([{ method: 'rescan', reason: { code: 'disk-restarted' } }]);
+    await expectRestores(differential.id, 6);
+    const full = await mergeThem({ from: points[0]!.id, to: point.id, into: 'full' });
+    expect(full.point.disks[0]).not.toHaveProperty('method');
+    await expectRestores(full.point.id, 5);
+  });
+
   it('the origin of a frame survives any number of merges', async () => {
     const once = await mergeThem({ from: points[1]!.id, to: points[2]!.id });
     const twice = await mergeThem({ from: points[0]!.id, to: once.point.id });

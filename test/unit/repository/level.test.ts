@@ -40,7 +40,7 @@ describe('planLevel', () => {
     const expected = { level, reason: null, parent: null, since: { kind: 'none', label: null, point: null } };
     expect(plan({ requested: level })).toMatchObject(expected);
     expect(plan({ requested: level, brokenPoints: [broken(3)], points: [third] })).toMatchObject(expected);
-    expect(plan({ requested: level }).disks).toEqual([{ name: 'vda', level, reason: null }]);
+    expect(plan({ requested: level }).disks).toEqual([{ name: 'vda', level, method: null, reason: null }]);
   });
 
   it('incremental builds on the newest point that is no copy', () => {
@@ -94,8 +94,9 @@ describe('since', () => {
     const shrunk = sampleDisk('vda', 'full');
     const points = [...CHAIN, chainPoint(4, third, { change: { disks: [{ ...shrunk, size: 4096 }] } })];
     expect(plan({ since: 'check-1', points })).toMatchObject({
-      level: 'full',
-      reason: { code: 'disk-shrunk' },
+      level: 'incremental',
+      parent: linkTo(points[3]!),
+      disks: [{ method: 'rescan', reason: { code: 'disk-shrunk' } }],
     });
   });
 
@@ -110,9 +111,18 @@ describe('since', () => {
     ['a point on another branch', 'check-3', [...CHAIN, side]],
     ['a label that a younger point took over', 'check-2', [...CHAIN, relabelled]],
     ['a point of an older chain', 'check-3', [...CHAIN, chainPoint(7, null)]],
-  ])('%s would lose changes: refused, and a full with auto', (_, since, points) => {
+  ])('%s would lose changes: refused, and a rescan of the newest point with auto', (_, since, points) => {
     refusal({ requested: 'incremental', since, points }).toThrow(coded('CHAIN_ORDER'));
-    expect(plan({ since, points })).toMatchObject({ level: 'full', reason: { code: 'since-mismatch' } });
+    const newest = points.findLast(point => point.manifest.level !== 'copy')!;
+    expect(plan({ since, points })).toMatchObject({
+      ...{
+        level: 'incremental',
+        parent: linkTo(newest),
+        since: { kind: 'none' },
+        reason: { code: 'rescan' },
+      },
+      disks: [{ level: 'incremental', method: 'rescan', reason: { code: 'since-mismatch' } }],
+    });
   });
 
   it('of a differential is the full; a bitmap since a later incremental is refused', () => {
@@ -164,17 +174,27 @@ describe('disks of an incremental', () => {
 
   it.each<[string, Partial<PlannedDisk>]>([
     ['disk-new', { name: 'vdd' }],
-    ['disk-shrunk', { size: (1 << 20) - 1 }],
     ['disk-failed-before', { name: 'vdc' }],
-  ])('%s: that disk in full, the others not', (code, change) => {
-    expect(level(change)).toMatchObject({ level: 'full', reason: { code } });
-    expect(level({ ...change, bitmap: 'missing' }, 'incremental')).toMatchObject({
-      level: 'full',
-      reason: { code },
-    });
+    ['chain-broken', { bitmap: 'missing', unreadableBase: { code: 'chain-broken', text: 'its index' } }],
+  ])('%s: nothing to compare with, that disk in full, the others not', (code, change) => {
+    expect(level(change)).toMatchObject({ level: 'full', method: null, reason: { code } });
+    const request = { points, disks: [VDA, { ...VDA, name: 'vdb', ...change }], rescan: true };
+    expect(plan(request).disks).toMatchObject([{ method: 'rescan' }, { level: 'full', reason: { code } }]);
   });
 
-  it('disks that changed places: both in full, as bitmaps have one name on all disks', () => {
+  it('a smaller one is compared with the base, whether it has a bitmap or not', () => {
+    const expected = { level: 'incremental', method: 'rescan', reason: { code: 'disk-shrunk' } };
+    const smaller = { size: (1 << 20) - 1 };
+    expect(level(smaller)).toMatchObject(expected);
+    expect(level({ ...smaller, bitmap: 'missing' }, 'incremental')).toMatchObject(expected);
+  });
+
+  it('a base that cannot be read does not matter where the bitmap will do', () => {
+    const unreadableBase = { code: 'chain-broken', text: 'its index' };
+    expect(level({ unreadableBase })).toMatchObject({ method: 'bitmap', reason: null });
+  });
+
+  it('disks that changed places: both compared, as bitmaps have one name on all disks', () => {
     const [one, two] = ['/images/one.qcow2', '/images/two.qcow2'];
     const stored = [sampleDisk('vda', 'full'), sampleDisk('vdb', 'full')];
     const known = [
@@ -186,31 +206,115 @@ describe('disks of an incremental', () => {
         points: [samplePoint(sampleManifest(1, { disks: known }))],
         disks: sources.map((source, index) => ({ ...VDA, name: ['vda', 'vdb'][index]!, source })),
       });
-    expect(planned(two, one)).toMatchObject({ level: 'full', reason: { code: 'disk-swapped' } });
+    const swapped = { method: 'rescan', reason: { code: 'disk-swapped' } };
+    expect(planned(two, one)).toMatchObject({ level: 'incremental', disks: [swapped, swapped] });
     expect(planned(one, one).disks.map(disk => disk.reason?.code)).toEqual([undefined, 'disk-swapped']);
-    expect(planned('/moved/one.qcow2', two).disks.map(disk => disk.level)).not.toContain('full');
+    expect(planned('/moved/one.qcow2', two).disks.map(disk => disk.method)).toEqual(['bitmap', 'bitmap']);
   });
 
   it('a grown disk stays incremental', () => {
-    expect(level({ size: 1 << 21 })).toEqual({ name: 'vdb', level: 'incremental', reason: null });
+    expect(level({ size: 1 << 21 })).toEqual({
+      ...{ name: 'vdb', level: 'incremental', method: 'bitmap', reason: null },
+    });
   });
 
-  it.each(['missing', 'notRequested'] as const)('bitmap %s: in full with auto, otherwise refused', bitmap => {
-    expect(level({ bitmap })).toMatchObject({ level: 'full', reason: { code: 'bitmap-missing' } });
-    expect(() => level({ bitmap }, 'incremental')).toThrow(coded('NBD_CONTEXT_MISSING'));
-    expect(() => level({ bitmap }, 'differential')).toThrow(coded('NBD_CONTEXT_MISSING'));
-  });
+  it.each(['missing', 'notRequested'] as const)(
+    'bitmap %s: compared with auto, otherwise refused',
+    bitmap => {
+      const compared = { level: 'incremental', method: 'rescan', reason: { code: 'bitmap-missing' } };
+      expect(level({ bitmap })).toMatchObject(compared);
+      expect(() => level({ bitmap }, 'incremental')).toThrow(coded('NBD_CONTEXT_MISSING'));
+      expect(() => level({ bitmap }, 'differential')).toThrow(coded('NBD_CONTEXT_MISSING'));
+    },
+  );
 
   it('with every disk in full the point is a full', () => {
+    const all = plan({ disks: [{ ...VDA, name: 'vdd' }] });
+    const expected = { level: 'full', parent: null, reason: { code: 'disk-new' }, since: { kind: 'none' } };
+    expect(all).toMatchObject(expected);
+  });
+});
+
+describe('rescan', () => {
+  const noBitmap = { code: 'no-persistent-bitmap', text: 'raw' };
+
+  it('without any bitmap builds on the newest point, whatever the bitmaps would have recorded since', () => {
+    const bare = { ...VDA, bitmap: 'missing' as const };
     const expected = {
-      level: 'full',
-      parent: null,
-      reason: { code: 'bitmap-missing' },
-      since: { kind: 'none' },
+      ...{ level: 'incremental', reason: { code: 'rescan' }, parent: linkTo(third) },
+      since: { kind: 'none', label: null, point: null },
     };
-    expect(plan({ disks: [{ ...VDA, bitmap: 'missing' }] })).toMatchObject(expected);
-    const grown = plan({ disks: [{ ...VDA, size: 5 }] });
-    expect(grown).toMatchObject({ level: 'full', parent: null, reason: { code: 'disk-shrunk' } });
+    for (const since of [undefined, 'check-3', 'check-1']) {
+      expect(plan({ disks: [bare], ...(since && { since }) })).toMatchObject({
+        ...expected,
+        disks: [{ level: 'incremental', method: 'rescan', reason: { code: 'bitmap-missing' } }],
+      });
+    }
+    expect(plan({ disks: [{ ...bare, noBitmap }] }).disks[0]?.reason).toEqual(noBitmap);
+  });
+
+  it('of one disk leaves the others their bitmaps, and what those are since', () => {
+    const disks = [VDA, { ...VDA, name: 'vdb', bitmap: 'missing' as const, noBitmap }];
+    const points = [chainPoint(1, null, { disks: ['vda', 'vdb'] })];
+    points.push(chainPoint(2, points[0]!, { disks: ['vda', 'vdb'] }));
+    expect(plan({ points, disks, since: 'check-1' })).toMatchObject({
+      ...{ parent: linkTo(points[0]!), since: { kind: 'point', label: 'check-1' }, reason: { code: 'auto' } },
+      disks: [{ method: 'bitmap' }, { method: 'rescan', reason: noBitmap }],
+    });
+  });
+
+  it('that is asked for takes no bitmap; a full where there is nothing to compare with', () => {
+    const asked = { disks: [{ method: 'rescan', reason: { code: 'rescan-requested' } }] };
+    for (const requested of ['auto', 'incremental'] as const) {
+      const expected = { ...asked, level: 'incremental', parent: linkTo(third), since: { kind: 'none' } };
+      expect(plan({ requested, rescan: true })).toMatchObject(expected);
+    }
+    refusal({ requested: 'incremental', rescan: true, points: [] }).toThrow(coded('CHAIN_MISSING'));
+    expect(plan({ rescan: true, points: [] })).toMatchObject({ level: 'full', reason: { code: 'first' } });
+    const damaged = plan({ rescan: true, brokenPoints: [broken(2)] });
+    expect(damaged).toMatchObject({ level: 'full', reason: { code: 'chain-broken' } });
+  });
+
+  it('counts as any other link for --full-every and --max-chain', () => {
+    const bare = { disks: [{ ...VDA, bitmap: 'missing' as const }] };
+    expect(plan({ ...bare, fullEvery: 3 })).toMatchObject({ level: 'full', reason: { code: 'full-every' } });
+    expect(plan({ ...bare, maxChain: 4 }).level).toBe('incremental');
+    // The bitmap's own point would be near enough, but it is the newest one that is compared with.
+    const far = plan({ ...bare, since: 'check-1', maxChain: 3 });
+    expect(far).toMatchObject({ level: 'full', reason: { code: 'max-chain' } });
+  });
+
+  it('an explicit delta has one disk by its bitmap at least, or is refused with what to do', () => {
+    const bare = { ...VDA, name: 'vdb', bitmap: 'missing' as const, noBitmap };
+    const points = [chainPoint(1, null, { disks: ['vda', 'vdb'] })];
+    const mixed = plan({ requested: 'incremental', points, disks: [VDA, bare] });
+    expect(mixed.disks.map(({ method }) => method)).toEqual(['bitmap', 'rescan']);
+    refusal({ requested: 'incremental', points, disks: [bare] }).toThrow(
+      expect.objectContaining({ code: 'NBD_CONTEXT_MISSING', hint: expect.stringContaining('--rescan') }),
+    );
+  });
+
+  it('in between: bitmaps that began before it are not believed, as what spoke against them then does now', () => {
+    const swapped = { ...(second.manifest.disks[0] as StoredDisk), method: 'rescan' as const, bitmap: null };
+    const rescanned = chainPoint(2, full, { change: { disks: [swapped] } });
+    const next = chainPoint(3, rescanned);
+    for (const points of [
+      [full, rescanned],
+      [full, rescanned, next],
+    ]) {
+      const outdated = { method: 'rescan', reason: { code: 'disk-restarted' } };
+      expect(plan({ points, since: 'check-1' })).toMatchObject({
+        parent: linkTo(points.at(-1)!),
+        disks: [outdated],
+      });
+      const differential = plan({ requested: 'differential', points, since: 'check-1' });
+      expect(differential).toMatchObject({
+        parent: linkTo(full),
+        disks: [{ ...outdated, level: 'differential' }],
+      });
+    }
+    const expected = { parent: linkTo(rescanned), disks: [{ method: 'bitmap' }] };
+    expect(plan({ points: [full, rescanned], since: 'check-2' })).toMatchObject(expected);
   });
 });
 
@@ -230,10 +334,10 @@ describe('disks of a differential: what was seen of them since the full', () => 
     ['disk-new', [vda]],
     ['disk-failed-before', [vda, failedDisk('vdb')]],
     ['disk-restarted', [vda, anew]],
-  ])('%s in between: that disk in full, though it has its old size again', (code, disks) => {
+  ])('%s in between: that disk is compared, though it has its old size again', (code, disks) => {
     const points = [base, chainPoint(2, base, change(2, disks))];
     const planned = plan({ requested: 'differential', points, disks: [VDA, { ...VDA, name: 'vdb' }] });
-    expect(planned.disks).toMatchObject([{ level: 'differential' }, { level: 'full', reason: { code } }]);
+    expect(planned.disks).toMatchObject([{ method: 'bitmap' }, { method: 'rescan', reason: { code } }]);
     expect(planned.parent).toEqual(linkTo(base));
   });
 
@@ -250,9 +354,9 @@ describe('disks of a differential: what was seen of them since the full', () => 
         },
       });
     const request = { requested: 'differential' as const, disks: [VDA, { ...VDA, name: 'vdb' }] };
-    expect(plan({ ...request, points: [base, copy([vda])] }).disks[1]?.level).toBe('differential');
+    expect(plan({ ...request, points: [base, copy([vda])] }).disks[1]?.method).toBe('bitmap');
     const small = copy([vda, { ...vdb, size: 4096 }]);
-    expect(plan({ ...request, points: [base, small] }).disks[1]).toMatchObject({ level: 'full' });
+    expect(plan({ ...request, points: [base, small] }).disks[1]).toMatchObject({ method: 'rescan' });
   });
 
   it('is refused when a point in between is missing: what it saw is unknown', () => {
@@ -291,7 +395,7 @@ describe('any history', () => {
           const parent = points.find(point => point.manifest.id === planned.parent?.id) ?? null;
           expect(parent === null).toBe(planned.level === 'full' || planned.level === 'copy');
           expect(parent?.manifest.level).not.toBe('copy');
-          if (parent !== null && since !== null) {
+          if (planned.disks.some(disk => disk.method === 'bitmap') && parent !== null && since !== null) {
             expect(since).toBeLessThanOrEqual(parent.manifest.sequence);
             expect(ancestryOf(points, parent).map(point => point.manifest.id)).toContain(planned.since.point);
           }

@@ -23,7 +23,7 @@ describe('a verdict', () => {
     for (const findings of [[finding('disk', 'warning', 'vda')], []]) {
       expect(judge(findings)).toMatchObject({
         ...{ full: true, incremental: false },
-        text: 'can be backed up, but never incrementally',
+        text: 'can be backed up, but everything is read each time',
       });
     }
   });

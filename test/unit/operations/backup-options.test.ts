@@ -1,0 +1,22 @@
+import { expect, it } from 'vitest';
+import { UsageError } from '#nbdelta/errors.js';
+import { type BackupOptions, checkBackupOptions } from '#nbdelta/operations/backup-options.js';
+
+const check = (options: Partial<BackupOptions>) =>
+  checkBackupOptions({
+    repository: 'r',
+    machine: 'm',
+    disks: [{ name: 'vda', uri: 'nbd://h/vda' }],
+    ...options,
+  });
+
+it.each(['full', 'copy', 'differential'] as const)('a rescan that is a %s at once is refused', level => {
+  expect(() => check({ rescan: true, level })).toThrow(UsageError);
+  expect(check({ rescan: false, level }).level).toBe(level);
+});
+
+it('a rescan builds on the newest point: what a bitmap would be since means nothing to it', () => {
+  expect(() => check({ rescan: true, since: 'latest' })).toThrow(UsageError);
+  expect(check({ rescan: true, level: 'incremental' }).rescan).toBe(true);
+  expect(check({ rescan: true }).level).toBe('auto');
+});
