@@ -121,6 +121,22 @@ describeWith(['nbdcopy', 'nbdinfo', 'qemu-img'], 'served points', () => {
     expect((await run('nbdinfo', [uri])).code).not.toBe(0);
   });
 
+  it('are read at random by fio, sixteen requests at a time', async context => {
+    if (!(await hasFioEngine())) context.skip("fio has no nbd engine here (Debian's has one)");
+    const { id } = points[2]!;
+    await using served = await start(id, 'vda');
+    const job = [
+      '--name=job',
+      '--ioengine=nbd',
+      `--uri=${served.disks[0]!.uri}`,
+      '--rw=randread',
+      '--bs=64k',
+    ];
+    const size = ['--iodepth=16', `--size=${10 * MIB}`, '--output-format=json'];
+    const report = JSON.parse((await runOk('fio', [...job, ...size])).replace(/^[^{]*/, ''));
+    expect(report.jobs[0]).toMatchObject({ error: 0, read: { total_ios: 160 } });
+  });
+
   it('serve damage as errors, never as bytes', async () => {
     await using own = await tempFolder();
     await runOk('cp', ['-r', folder.file('repo'), own.file('repo')]);
@@ -180,3 +196,8 @@ describeWith(['nbdcopy', 'nbdinfo', 'qemu-img'], 'served points', () => {
     expect(await codeOf(start('20200101T000000Z-00000000'))).toBe('POINT_UNKNOWN');
   });
 });
+
+async function hasFioEngine(): Promise<boolean> {
+  const { code, stdout } = await run('fio', ['--enghelp']).catch(() => ({ code: 1, stdout: '' }));
+  return code === 0 && /^\s*nbd$/m.test(stdout);
+}
