@@ -576,14 +576,14 @@ describeWith(TOOLS, 'encrypted images', () => {
         ...{ source: [{ disk: 'vda', source: `image:${image}` }], repository, machine: 'web1' },
         ...{ stateDir: folder.file('state'), socketDir: folder.file('sockets'), secretFile: key },
       });
-    for (const [round, level] of [
-      [1, 'full'],
-      [2, format === 'luks' ? 'full' : 'incremental'],
+    for (const [round, ...how] of [
+      [1, 'full', undefined],
+      [2, 'incremental', format === 'luks' ? 'rescan' : 'bitmap'],
     ] as const) {
       await write(image, key, format, `write -P ${round} ${round * BLOCK} ${2 * BLOCK}`);
       content.fill(round, round * BLOCK, (round + 2) * BLOCK);
       const { point } = await backUp();
-      expect(point.level).toBe(level);
+      expect([point.level, point.disks[0]?.method]).toEqual(how);
       expectSameBytes(await restoreBytes(repository, `web1@${point.id}`), content, `round ${round}`);
     }
     expect(await leftovers(folder)).toEqual([]);
