@@ -306,6 +306,6 @@ export function describeGuestBackups(name: string, start: () => Promise<GuestHar
 
     it('restores every point as it was', async () => {
       await expectAllPoints();
-    });
+    }, 60_000);
   });
 }
