@@ -39,20 +39,25 @@ export function addShowCommand(program: Command): void {
 function formatPoint({ machine, point, pin, manifestSha256 }: ShownPoint, view: View): string[] {
   const { style } = view;
   const { statistics, software } = point;
-  const elapsedMs = Date.parse(statistics.finishedAt) - Date.parse(statistics.startedAt);
+  const isMerged = point.replaces.length > 0;
+  const taking = formatDuration(
+    Math.max(0, Date.parse(statistics.finishedAt) - Date.parse(statistics.startedAt)),
+  );
   const card = [
     ['level', point.reason ? `${point.level} (${printable(point.reason.text)})` : point.level],
-    ['taken', `${formatTime(point.created)}, in ${formatDuration(Math.max(0, elapsedMs))}`],
+    ['taken', isMerged ? formatTime(point.created) : `${formatTime(point.created)}, in ${taking}`],
+    ['merged', isMerged ? `${formatTime(statistics.finishedAt)}, in ${taking}` : undefined],
     ['machine id', printable(point.machine.id ?? 'none given')],
     ['guest', point.guest && describeGuest(point.guest)],
     ['files', point.files.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`)],
     ['parent', point.parent?.id],
     ['since', describeSince(point)],
     ['checkpoint', printable(point.checkpoint ?? '') || undefined],
-    ['replaces', point.replaces],
+    ['merged from', point.replaces],
+    ['stands for', point.standsFor.map(({ id }) => id)],
     ['pinned', pin === null ? undefined : describePin(pin)],
     ['partial', point.partial ? style.yellow('yes: not every disk is in it') : undefined],
-    ['read', formatBytes(statistics.readBytes)],
+    [isMerged ? 'copied' : 'read', formatBytes(statistics.readBytes)],
     ['kept', `${formatBytes(statistics.dataBytes)} data, ${formatBytes(statistics.zeroBytes)} zero`],
     ['stored', storedLine(statistics)],
     ['warnings', point.warnings.map(warning => style.yellow(printable(withSubjectOnce(warning.text))))],

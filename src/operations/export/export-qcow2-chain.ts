@@ -1,3 +1,4 @@
+import { chmod } from 'node:fs/promises';
 import { type OpenChain, openChainArchives } from '../../chain/open-chain.js';
 import { explicitZeroes } from '../../chain/zero-ranges.js';
 import type { FramePool } from '../../codec/frame-pool.js';
@@ -54,6 +55,8 @@ async function writeImage(
   const path = folder.file(name);
   const below = backing === null ? [] : ['-b', backing, '-F', 'qcow2'];
   await runQemuTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...below, path, String(link.disk.size)]);
+  // A guest's disk is nobody else's business, whatever the umask says.
+  await chmod(path, 0o600);
   // This point's archive alone: what it does not mention is left to the image below.
   await using chain = await openChainArchives(machine, [link]);
   await writeThroughServer(path, chain.size, signal, target => {
