@@ -4,12 +4,18 @@ import type { SegmentTable } from './segment-table.js';
 
 /** Longest window: places in it are 32-bit numbers. Bytes. */
 export const MAX_WINDOW = 2 ** 31;
+/** Most units that a window is painted in: 256 KiB of memory. */
+const MAX_UNITS = 1 << 16;
+/** To put a piece in order takes as long as to paint about this many units. */
+const UNITS_PER_PIECE = 64;
+/** A unit in no piece. */
+const NOTHING = 0xffffffff;
 
 /**
  * One stretch of the disk with what all archives of a chain have there, small enough for the processor's cache.
  *
- *   pieces, as they came      [newest ]      [older    ]   [old]  [older]
- *   by start, newest on top   [old[newest ]older]..
+ *   pieces, oldest first   0 [           ]    1    [    ]    2 [  ]
+ *   flattened                [ 2][0][1  ][0]
  */
 export class OverlayWindow {
   start = 0;
@@ -17,9 +23,11 @@ export class OverlayWindow {
   readonly #starts: Uint32Array;
   readonly #ends: Uint32Array;
   readonly #frames: Uint32Array;
-  readonly #withins: Uint32Array;
+  /** Where in its frame a piece would begin if it began with the window. */
+  readonly #bases: Int32Array;
   readonly #order: RadixOrder;
   readonly #begun: NewestFirst;
+  readonly #units = new Uint32Array(MAX_UNITS);
   #count = 0;
 
   /** @param capacity most pieces. */
@@ -27,7 +35,7 @@ export class OverlayWindow {
     this.#starts = new Uint32Array(capacity);
     this.#ends = new Uint32Array(capacity);
     this.#frames = new Uint32Array(capacity);
-    this.#withins = new Uint32Array(capacity);
+    this.#bases = new Int32Array(capacity);
     this.#order = new RadixOrder(capacity);
     this.#begun = new NewestFirst(capacity);
   }
@@ -40,19 +48,52 @@ export class OverlayWindow {
   }
 
   /**
-   * Adds a piece; `from` and `to` count from the window's start. The archives come one after another, the oldest first: of two
-   * pieces that overlap, the later one is on top.
+   * Adds a piece; `from` and `to` count from the window's start. The archives come one after another, the oldest
+   * first: of two pieces that overlap, the later one is on top.
    */
   add(from: number, to: number, frame: number, within: number): void {
     const piece = this.#count++;
     this.#starts[piece] = from;
     this.#ends[piece] = to;
     this.#frames[piece] = frame;
-    this.#withins[piece] = within;
+    this.#bases[piece] = within - from;
   }
 
   /** Appends to `result` what is on top, from the window's start to its end. */
   flatten(result: SegmentTable): void {
+    const [starts, ends, count] = [this.#starts, this.#ends, this.#count];
+    let [places, covered] = [0, 0];
+    for (let piece = 0; piece < count; piece++) {
+      places |= starts[piece]! | ends[piece]!;
+      covered += ends[piece]! - starts[piece]!;
+    }
+    // The lowest bit that is set in any of them: all are multiples of it.
+    const unitBits = 31 - Math.clz32(places & -places);
+    const units = (this.end - this.start) >>> unitBits;
+    const painted = covered / 2 ** unitBits + units;
+    if (units <= MAX_UNITS && painted <= UNITS_PER_PIECE * count) this.#paint(unitBits, units, result);
+    else this.#sweep(result);
+  }
+
+  /** Paints one piece over another, unit by unit: the fastest where there are many pieces of few units. */
+  #paint(unitBits: number, count: number, result: SegmentTable): void {
+    const [units, starts, ends] = [this.#units, this.#starts, this.#ends];
+    units.fill(NOTHING, 0, count);
+    for (let piece = 0; piece < this.#count; piece++) {
+      const from = starts[piece]! >>> unitBits;
+      const to = ends[piece]! >>> unitBits;
+      if (to === from + 1) units[from] = piece;
+      else units.fill(piece, from, to);
+    }
+    for (let at = 0, next = 0; at < count; at = next) {
+      const piece = units[at]!;
+      for (next = at + 1; next < count && units[next] === piece; ) next++;
+      if (piece !== NOTHING) this.#show(piece, (at << unitBits) >>> 0, (next << unitBits) >>> 0, result);
+    }
+  }
+
+  /** Goes along the places where pieces begin: takes the same time however they lie. */
+  #sweep(result: SegmentTable): void {
     const [starts, ends, begun, count] = [this.#starts, this.#ends, this.#begun, this.#count];
     const order = this.#order.of(starts, count);
     let at = 0;
@@ -77,7 +118,6 @@ export class OverlayWindow {
   }
 
   #show(piece: number, from: number, to: number, result: SegmentTable): void {
-    const within = this.#withins[piece]! + from - this.#starts[piece]!;
-    result.append(this.start + from, to - from, this.#frames[piece]!, within);
+    result.append(this.start + from, to - from, this.#frames[piece]!, this.#bases[piece]! + from);
   }
 }

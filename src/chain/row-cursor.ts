@@ -45,11 +45,21 @@ export class RowCursor {
 
   /** Puts into `window` what lies before its end; an extent that goes on behind it is cut there. */
   moveInto(window: OverlayWindow): void {
+    while (this.#offset < window.end) {
+      const row = this.#row;
+      const block = row >>> EXTENT_BLOCK_BITS;
+      this.#moveBlock(window, this.#blocks[block]!, Math.min(this.#count, (block + 1) * BLOCK_ROWS));
+      if (this.#row >>> EXTENT_BLOCK_BITS !== block) this.#giveUp(block);
+    }
+  }
+
+  /** Moves rows of one block, up to row `last`. */
+  #moveBlock(window: OverlayWindow, block: Uint32Array, last: number): void {
     const { start, end } = window;
     const { firstFrame } = this.#options;
-    while (this.#offset < end) {
-      const block = this.#blocks[this.#row >>> EXTENT_BLOCK_BITS]!;
-      const at = (this.#row % BLOCK_ROWS) * EXTENT_WORDS;
+    let [row, from] = [this.#row, this.#offset];
+    while (from < end) {
+      const at = (row % BLOCK_ROWS) * EXTENT_WORDS;
       const w1 = block[at + 1]!;
       const w2 = block[at + 2]!;
       const w3 = block[at + 3]!;
@@ -57,17 +67,13 @@ export class RowCursor {
       const offset = block[at]! + (w1 & 0xfffff) * HIGH;
       const stop = offset + (w1 >>> 20) + (isZero ? w2 : w2 & 0x3ff) * 4096 + 1;
       const frame = isZero ? ZERO_FRAME : w3 + firstFrame;
-      const within = isZero ? 0 : (w2 >>> 10) + this.#offset - offset;
-      window.add(this.#offset - start, Math.min(stop, end) - start, frame, within);
-      if (stop > end) this.#offset = end;
-      else this.#next();
+      window.add(from - start, Math.min(stop, end) - start, frame, isZero ? 0 : (w2 >>> 10) + from - offset);
+      if (stop > end) from = end;
+      else if (++row === last) break;
+      else from = block[at + EXTENT_WORDS]! + (block[at + EXTENT_WORDS + 1]! & 0xfffff) * HIGH;
     }
-  }
-
-  #next(): void {
-    this.#row++;
-    if (this.#row % BLOCK_ROWS === 0) this.#giveUp((this.#row >>> EXTENT_BLOCK_BITS) - 1);
-    this.#offset = this.offsetAhead(0);
+    this.#row = row;
+    this.#offset = row === last ? this.offsetAhead(0) : from;
   }
 
   #giveUp(block: number): void {
