@@ -75,15 +75,14 @@ export function damagedFrame(chain: OpenChain, archive: number, frame: number, c
   );
 }
 
-/** First to last byte of the disk that a frame holds, for messages. */
-function frameRange(chain: OpenChain, archive: number, frame: number): string {
-  const { extents } = chain.archives[archive]!;
+/** First to last byte of the disk that come from a frame, for messages. */
+function frameRange({ segments }: OpenChain, archive: number, frame: number): string {
   let first = Number.POSITIVE_INFINITY;
   let end = 0;
-  for (let index = 0; index < extents.count; index++) {
-    if (extents.frameAt(index) !== frame) continue;
-    first = Math.min(first, extents.offsetAt(index));
-    end = Math.max(end, extents.offsetAt(index) + extents.lengthAt(index));
+  for (let index = 0; index < segments.count; index++) {
+    if (segments.frameAt(index) !== frame || segments.archiveAt(index) !== archive) continue;
+    first = Math.min(first, segments.offsetAt(index));
+    end = Math.max(end, segments.endAt(index));
   }
   return `${first}-${end - 1}`;
 }

@@ -1,5 +1,6 @@
+import pLimit from 'p-limit';
 import { type ArchiveReader, openArchive } from '../archive/v1/archive-reader.js';
-import { DamagedError, NbdeltaError } from '../errors.js';
+import { AbortedError, DamagedError, NbdeltaError } from '../errors.js';
 import type { ChainLink } from '../repository/chain.js';
 import type { MachineStore } from '../repository/machine-store.js';
 import { mergeChain } from './chain-map.js';
@@ -20,24 +21,28 @@ export interface OpenChain extends AsyncDisposable {
   readonly segments: SegmentTable;
 }
 
+const ARCHIVES_AT_ONCE = 8;
+
 /**
- * Opens the archives of a chain, checks each against its manifest, and merges their maps.
+ * Opens the archives of a chain, checks each against its manifest, and merges their maps. The event loop gets its
+ * turns meanwhile, also with a chain of millions of extents.
  * @param links from the full to the wanted point, as `MachineStore.openChain` returns them.
- * @throws ChainError, DamagedError naming the point and the disk.
+ * @throws ChainError, DamagedError naming the point and the disk; AbortedError.
  */
 export async function openChainArchives(
   machine: MachineStore,
   links: readonly ChainLink[],
+  options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<OpenChain> {
-  const archives: ArchiveReader[] = [];
+  const archives = await openLinks(machine, links, options.signal);
   try {
-    for (const link of links) archives.push(await openLink(machine, link));
     const newest = links[links.length - 1]!;
-    const size = newest.disk.size;
-    const segments = mergeChain(
-      archives.map(archive => archive.extents),
-      size,
-    );
+    const { size } = newest.disk;
+    const mapped = archives.map(archive => ({
+      extents: archive.takeExtents(),
+      frameCount: archive.frames.count,
+    }));
+    const segments = await mergeChain(mapped, size, options);
     return {
       machine: machine.name,
       disk: newest.disk.name,
@@ -52,6 +57,31 @@ export async function openChainArchives(
     await closeAll(archives);
     throw error;
   }
+}
+
+/** All links' archives in the same order, some of them opened at the same time: while one is read, another is decoded. */
+async function openLinks(
+  machine: MachineStore,
+  links: readonly ChainLink[],
+  signal: AbortSignal | undefined,
+): Promise<ArchiveReader[]> {
+  const limit = pLimit(ARCHIVES_AT_ONCE);
+  let failed = false;
+  const opening = links.map(link =>
+    limit(async () => {
+      if (signal?.aborted) throw new AbortedError('opening a chain', signal.reason);
+      return failed ? undefined : await openLink(machine, link);
+    }).catch(error => {
+      failed = true;
+      throw error;
+    }),
+  );
+  const results = await Promise.allSettled(opening);
+  const opened = results.flatMap(result => (result.status === 'fulfilled' && result.value) || []);
+  const failure = results.find(result => result.status === 'rejected');
+  if (failure === undefined) return opened;
+  await closeAll(opened);
+  throw failure.reason;
 }
 
 async function closeAll(archives: readonly ArchiveReader[]): Promise<void> {

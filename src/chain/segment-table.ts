@@ -1,28 +1,38 @@
-/** Entries per block of columns: growing appends a block and copies nothing. */
-const BLOCK = 1 << 14;
+import { ExtentTable } from '../archive/v1/extent-table.js';
+import { MAX_ZERO_EXTENT, ZERO_FRAME } from '../archive/v1/format-limits.js';
+import { UsageError } from '../errors.js';
 
 /** Frame number of a segment that is zero and has no frame. */
-export const NO_FRAME = 0xffffffff;
-
-interface Columns {
-  readonly offsets: Float64Array;
-  readonly lengths: Float64Array;
-  readonly archives: Uint16Array;
-  readonly frames: Uint32Array;
-  readonly withins: Uint32Array;
-}
+export const NO_FRAME = ZERO_FRAME;
 
 /**
  * Where each byte of a disk lies: ascending, non-overlapping segments, each in one frame of one archive of the
- * chain, or zero. 26 bytes a segment, in columns. Offsets and lengths in bytes.
+ * chain, or zero. 16 bytes a segment: an extent's row, whose frame number goes on from archive to archive:
+ *
+ *     archive 0, 3 frames   archive 1, 2 frames
+ *     [0][1][2]             [3][4]
+ *
+ * Offsets and lengths in bytes.
  */
 export class SegmentTable {
-  readonly #blocks: Columns[] = [];
-  #count = 0;
+  readonly #rows: ExtentTable;
+  /** Number of each archive's first frame; behind the last one, how many there are. */
+  readonly #firstFrames: readonly number[];
   #end = 0;
+  /** The archive that was looked for last: the next one is often the same. */
+  #lastArchive = 0;
+
+  /**
+   * @param frameCounts of the archives, oldest first; by default there is one, and any frame is its.
+   * @param spare memory that is used first; see {@link ExtentTable}.
+   */
+  constructor(frameCounts: readonly number[] = [NO_FRAME], spare: Uint32Array[] = []) {
+    this.#rows = new ExtentTable(spare);
+    this.#firstFrames = sumsBefore(frameCounts);
+  }
 
   get count(): number {
-    return this.#count;
+    return this.#rows.count;
   }
 
   /** First byte after the last segment. */
@@ -30,83 +40,100 @@ export class SegmentTable {
     return this.#end;
   }
 
-  /** Appends a segment; it must start at or after {@link end}. Zero segments that touch become one. */
-  append(offset: number, length: number, archive: number, frame: number, within: number): void {
-    if (frame === NO_FRAME && this.#extendZero(offset, length)) return;
-    const slot = this.#count % BLOCK;
-    if (slot === 0) this.#blocks.push(newColumns());
-    const block = this.#blocks[this.#blocks.length - 1]!;
-    block.offsets[slot] = offset;
-    block.lengths[slot] = length;
-    block.archives[slot] = archive;
-    block.frames[slot] = frame;
-    block.withins[slot] = within;
-    this.#count++;
-    this.#end = offset + length;
+  /** Number that an archive's frame 0 has in {@link append}. */
+  firstFrameOf(archive: number): number {
+    return this.#firstFrames[archive]!;
   }
 
-  #extendZero(offset: number, length: number): boolean {
-    const last = this.#count - 1;
-    if (last < 0 || this.#end !== offset || this.frameAt(last) !== NO_FRAME) return false;
-    this.#block(last).lengths[last % BLOCK]! += length;
+  /**
+   * Appends a segment of an archive's frame, numbered from {@link firstFrameOf} on, or {@link NO_FRAME}; it must
+   * start at or after {@link end}. What goes on where the last segment ended makes that one longer.
+   */
+  append(offset: number, length: number, frame: number, within: number): void {
+    const touches = offset === this.#end;
     this.#end = offset + length;
-    return true;
+    if (frame === NO_FRAME) this.#appendZero(offset, length, touches);
+    else if (touches && this.#continuesLast(frame, within)) this.#rows.extendLast(length);
+    else this.#rows.append(offset, length, frame, within);
   }
 
-  #block(index: number): Columns {
-    return this.#blocks[Math.floor(index / BLOCK)]!;
+  #continuesLast(frame: number, within: number): boolean {
+    const last = this.#rows.count - 1;
+    if (last < 0 || this.#rows.frameAt(last) !== frame) return false;
+    return this.#rows.withinAt(last) + this.#rows.lengthAt(last) === within;
+  }
+
+  #appendZero(offset: number, length: number, touches: boolean): void {
+    let [at, left] = [offset, length];
+    const last = this.#rows.count - 1;
+    if (touches && last >= 0 && this.#rows.isZeroAt(last)) {
+      at = this.#rows.offsetAt(last);
+      left = this.#end - at;
+      this.#rows.removeLast();
+    }
+    for (; left > 0; left = this.#end - at) {
+      const most = Math.min(left, MAX_ZERO_EXTENT);
+      this.#rows.appendZero(at, most);
+      at += most;
+    }
   }
 
   offsetAt(index: number): number {
-    return this.#block(index).offsets[index % BLOCK]!;
+    return this.#rows.offsetAt(index);
   }
 
   lengthAt(index: number): number {
-    return this.#block(index).lengths[index % BLOCK]!;
+    return this.#rows.lengthAt(index);
   }
 
   endAt(index: number): number {
-    return this.offsetAt(index) + this.lengthAt(index);
+    return this.#rows.endAt(index);
   }
 
-  /** Position of the archive in the chain; 0 is the oldest. */
+  /** Position in the chain of the archive that a data segment lies in; 0 is the oldest. */
   archiveAt(index: number): number {
-    return this.#block(index).archives[index % BLOCK]!;
+    return this.#archiveOf(this.#rows.frameAt(index));
   }
 
   /** Frame in that archive, or {@link NO_FRAME}. */
   frameAt(index: number): number {
-    return this.#block(index).frames[index % BLOCK]!;
+    const frame = this.#rows.frameAt(index);
+    return frame === NO_FRAME ? NO_FRAME : frame - this.#firstFrames[this.#archiveOf(frame)]!;
   }
 
   /** Offset of the segment's first byte in the frame's raw content. */
   withinAt(index: number): number {
-    return this.#block(index).withins[index % BLOCK]!;
+    return this.isZeroAt(index) ? 0 : this.#rows.withinAt(index);
   }
 
   isZeroAt(index: number): boolean {
-    return this.frameAt(index) === NO_FRAME;
+    return this.#rows.isZeroAt(index);
   }
 
   /** Index of the first segment that ends after `offset`; {@link count} when there is none. */
   find(offset: number): number {
+    return this.#rows.find(offset);
+  }
+
+  #archiveOf(frame: number): number {
+    const firsts = this.#firstFrames;
+    const known = this.#lastArchive;
+    if (firsts[known]! <= frame && frame < firsts[known + 1]!) return known;
     let low = 0;
-    let high = this.#count;
+    let high = firsts.length - 2;
     while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.endAt(middle) <= offset) low = middle + 1;
-      else high = middle;
+      const middle = (low + high + 1) >> 1;
+      if (firsts[middle]! <= frame) low = middle;
+      else high = middle - 1;
     }
+    this.#lastArchive = low;
     return low;
   }
 }
 
-function newColumns(): Columns {
-  return {
-    offsets: new Float64Array(BLOCK),
-    lengths: new Float64Array(BLOCK),
-    archives: new Uint16Array(BLOCK),
-    frames: new Uint32Array(BLOCK),
-    withins: new Uint32Array(BLOCK),
-  };
+function sumsBefore(counts: readonly number[]): readonly number[] {
+  let sum = 0;
+  const sums = [0, ...counts.map(count => (sum += count))];
+  if (sum <= NO_FRAME) return sums;
+  throw new UsageError(`a chain of ${sum} frames, at most ${NO_FRAME} can be opened`);
 }

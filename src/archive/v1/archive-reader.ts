@@ -1,4 +1,4 @@
-import { ChainError, DamagedError, UsageError } from '../../errors.js';
+import { ChainError, DamagedError, NbdeltaError, UsageError } from '../../errors.js';
 import type { ArchiveHeader } from './archive-header.js';
 import type { ArchiveTrailer, IndexPlace } from './archive-trailer.js';
 import type { ExtentTable } from './extent-table.js';
@@ -115,8 +115,8 @@ export class ArchiveReader implements AsyncDisposable {
   /** Archive ids that frames' origins refer to; entry 0 is this archive. */
   readonly origins: readonly string[];
   readonly frames: FrameTable;
-  readonly extents: ExtentTable;
   readonly #files: VolumeFiles;
+  #extents: ExtentTable | undefined;
 
   /** @internal use {@link openArchive}. */
   constructor(files: VolumeFiles, { archiveId, size, origins, frames, extents }: IndexContent) {
@@ -125,7 +125,20 @@ export class ArchiveReader implements AsyncDisposable {
     this.size = size;
     this.origins = origins;
     this.frames = frames;
-    this.extents = extents;
+    this.#extents = extents;
+  }
+
+  /** Extents by offset, until somebody takes them. */
+  get extents(): ExtentTable {
+    if (this.#extents === undefined) throw new NbdeltaError('INTERNAL', 'the extents were taken');
+    return this.#extents;
+  }
+
+  /** Gives the extents away, with their memory: a chain needs one map, not one for each archive. */
+  takeExtents(): ExtentTable {
+    const { extents } = this;
+    this.#extents = undefined;
+    return extents;
   }
 
   /** The header of a volume, checked; by default the last one's. */

@@ -1,8 +1,12 @@
-import { EXTENT_ROW_LENGTH, ZERO_FRAME } from './format-limits.js';
+import { ZERO_FRAME } from './format-limits.js';
 
-/** Rows per block (1 MiB): growing appends a block and copies nothing. */
-const BLOCK_ROWS = 1 << 16;
-const WORDS = EXTENT_ROW_LENGTH / 4;
+/** Rows of a block: 2 to the power of this. */
+export const EXTENT_BLOCK_BITS = 12;
+/** Words of a row. */
+export const EXTENT_WORDS = 4;
+
+/** Rows per block (64 KiB): growing appends a block and copies nothing. A power of two. */
+const BLOCK_ROWS = 1 << EXTENT_BLOCK_BITS;
 const HIGH = 2 ** 32;
 
 /**
@@ -17,8 +21,14 @@ const HIGH = 2 ** 32;
  * The table does not check what is put in; writer and reader do.
  */
 export class ExtentTable {
-  readonly #blocks: Uint32Array[] = [];
+  readonly #spare: Uint32Array[];
+  #blocks: Uint32Array[] = [];
   #count = 0;
+
+  /** @param spare blocks that other tables gave up ({@link takeBlocks}): they are used before new memory is. */
+  constructor(spare: Uint32Array[] = []) {
+    this.#spare = spare;
+  }
 
   get count(): number {
     return this.#count;
@@ -40,6 +50,10 @@ export class ExtentTable {
   extendLast(length: number): void {
     const last = --this.#count;
     this.append(this.offsetAt(last), this.lengthAt(last) + length, this.frameAt(last), this.withinAt(last));
+  }
+
+  removeLast(): void {
+    this.#count--;
   }
 
   offsetAt(index: number): number {
@@ -85,27 +99,34 @@ export class ExtentTable {
   /** Writes rows `[from, from + count)` to `target` at `at`, as the format has them. */
   encode(from: number, count: number, target: Buffer, at: number): void {
     for (let row = 0, to = at; row < count; row++) {
-      for (let word = 0; word < WORDS; word++, to += 4)
+      for (let word = 0; word < EXTENT_WORDS; word++, to += 4)
         target.writeUInt32LE(this.#word(from + row, word), to);
     }
   }
 
-  /** Appends the row at `at` of `source`. */
-  appendRow(source: Buffer, at: number): void {
-    this.#push(
-      source.readUInt32LE(at),
-      source.readUInt32LE(at + 4),
-      source.readUInt32LE(at + 8),
-      source.readUInt32LE(at + 12),
-    );
+  /** Appends rows, {@link EXTENT_WORDS} words each. */
+  appendRows(words: Uint32Array): void {
+    for (let from = 0; from < words.length; ) {
+      const block = this.#lastBlock();
+      const at = (this.#count % BLOCK_ROWS) * EXTENT_WORDS;
+      const taken = Math.min(words.length - from, block.length - at);
+      block.set(words.subarray(from, from + taken), at);
+      this.#count += taken / EXTENT_WORDS;
+      from += taken;
+    }
+  }
+
+  /** The rows, in blocks of which only the last is not full; they are the caller's, and the table is empty. */
+  takeBlocks(): { readonly blocks: Uint32Array[]; readonly count: number } {
+    const taken = { blocks: this.#blocks, count: this.#count };
+    this.#blocks = [];
+    this.#count = 0;
+    return taken;
   }
 
   #push(w0: number, w1: number, w2: number, w3: number): void {
-    const slot = this.#count % BLOCK_ROWS;
-    const number = (this.#count - slot) / BLOCK_ROWS;
-    if (number === this.#blocks.length) this.#blocks.push(new Uint32Array(BLOCK_ROWS * WORDS));
-    const block = this.#blocks[number]!;
-    const at = slot * WORDS;
+    const block = this.#lastBlock();
+    const at = (this.#count % BLOCK_ROWS) * EXTENT_WORDS;
     block[at] = w0;
     block[at + 1] = w1;
     block[at + 2] = w2;
@@ -113,9 +134,17 @@ export class ExtentTable {
     this.#count++;
   }
 
+  /** The block that takes the next row. */
+  #lastBlock(): Uint32Array {
+    const number = this.#count >>> EXTENT_BLOCK_BITS;
+    if (number === this.#blocks.length) {
+      this.#blocks.push(this.#spare.pop() ?? new Uint32Array(BLOCK_ROWS * EXTENT_WORDS));
+    }
+    return this.#blocks[number]!;
+  }
+
   #word(index: number, word: number): number {
-    const slot = index % BLOCK_ROWS;
-    return this.#blocks[(index - slot) / BLOCK_ROWS]![slot * WORDS + word]!;
+    return this.#blocks[index >>> EXTENT_BLOCK_BITS]![(index % BLOCK_ROWS) * EXTENT_WORDS + word]!;
   }
 }
 

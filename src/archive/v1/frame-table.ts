@@ -1,8 +1,9 @@
 import { DIGEST_LENGTH, STORED_DIGEST_LENGTH } from '../../codec/blake3.js';
 import { FRAME_ROW_LENGTH } from './format-limits.js';
 
-/** Rows per block (1.25 MiB): growing appends a block and copies nothing. */
-const BLOCK_ROWS = 1 << 14;
+const BLOCK_BITS = 10;
+/** Rows per block (80 KiB): growing appends a block and copies nothing. */
+const BLOCK_ROWS = 1 << BLOCK_BITS;
 const HIGH = 2 ** 32;
 
 /** Offsets of the fields in a row. */
@@ -39,7 +40,9 @@ export interface FrameRow {
  *     64  volume u16 | key id u16 | origin u16 | reserved u16 | origin frame u32 | reserved u32
  */
 export class FrameTable {
-  readonly #blocks: Buffer[] = [];
+  readonly #blocks: Uint8Array[] = [];
+  /** Of the same memory as the blocks. */
+  readonly #views: DataView[] = [];
   #count = 0;
 
   get count(): number {
@@ -48,38 +51,48 @@ export class FrameTable {
 
   /** Appends a frame whose place is not known yet; see {@link place}. */
   append(row: FrameRow): void {
-    const [block, at] = this.#next();
+    const block = this.#lastBlock();
+    const index = this.#count++;
+    const at = this.#at(index);
     block.set(row.digest.subarray(0, DIGEST_LENGTH), at + DIGEST);
     block.set(row.storedDigest.subarray(0, STORED_DIGEST_LENGTH), at + STORED_DIGEST);
-    block.writeUInt32LE(row.storedLength, at + STORED_LENGTH);
-    block.writeUInt32LE(row.rawLength, at + RAW_LENGTH);
-    block.writeUInt16LE(row.keyId, at + KEY_ID);
-    block.writeUInt16LE(row.origin, at + ORIGIN);
-    block.writeUInt32LE(row.originFrame, at + ORIGIN_FRAME);
+    const view = this.#view(index);
+    view.setUint32(at + STORED_LENGTH, row.storedLength, true);
+    view.setUint32(at + RAW_LENGTH, row.rawLength, true);
+    view.setUint16(at + KEY_ID, row.keyId, true);
+    view.setUint16(at + ORIGIN, row.origin, true);
+    view.setUint32(at + ORIGIN_FRAME, row.originFrame, true);
   }
 
-  /** Appends the row at `at` of `source`. */
-  appendRow(source: Uint8Array, at: number): void {
-    const [block, to] = this.#next();
-    block.set(source.subarray(at, at + FRAME_ROW_LENGTH), to);
+  /** Appends rows as the format has them. */
+  appendRows(rows: Uint8Array): void {
+    for (let from = 0; from < rows.length; ) {
+      const block = this.#lastBlock();
+      const to = this.#at(this.#count);
+      const taken = Math.min(rows.length - from, block.length - to);
+      block.set(rows.subarray(from, from + taken), to);
+      this.#count += taken / FRAME_ROW_LENGTH;
+      from += taken;
+    }
   }
 
   /** Says where the stored bytes of frame `index` are. */
   place(index: number, volume: number, offset: number): void {
     const at = this.#at(index);
-    this.#block(index).writeUInt32LE(offset % HIGH, at + TAR_OFFSET);
-    this.#block(index).writeUInt32LE(Math.floor(offset / HIGH), at + TAR_OFFSET + 4);
-    this.#block(index).writeUInt16LE(volume, at + VOLUME);
+    const view = this.#view(index);
+    view.setUint32(at + TAR_OFFSET, offset % HIGH, true);
+    view.setUint32(at + TAR_OFFSET + 4, Math.floor(offset / HIGH), true);
+    view.setUint16(at + VOLUME, volume, true);
   }
 
   /** BLAKE3 of the raw content: a view of the table, 32 bytes. */
   digestAt(index: number): Uint8Array {
-    return this.#view(index, DIGEST, DIGEST_LENGTH);
+    return this.#bytes(index, DIGEST, DIGEST_LENGTH);
   }
 
   /** First 16 bytes of the BLAKE3 of the stored bytes: a view of the table. */
   storedDigestAt(index: number): Uint8Array {
-    return this.#view(index, STORED_DIGEST, STORED_DIGEST_LENGTH);
+    return this.#bytes(index, STORED_DIGEST, STORED_DIGEST_LENGTH);
   }
 
   /** Where the stored bytes start in the volume's file. A hostile row may say up to 2^64: then not exact. */
@@ -118,34 +131,39 @@ export class FrameTable {
   /** Writes rows `[from, from + count)` to `target` at `at`, as the format has them. */
   encode(from: number, count: number, target: Uint8Array, at: number): void {
     for (let row = 0; row < count; row++) {
-      target.set(this.#view(from + row, 0, FRAME_ROW_LENGTH), at + row * FRAME_ROW_LENGTH);
+      target.set(this.#bytes(from + row, 0, FRAME_ROW_LENGTH), at + row * FRAME_ROW_LENGTH);
     }
   }
 
-  #next(): [Buffer, number] {
-    const index = this.#count++;
-    if (index % BLOCK_ROWS === 0) this.#blocks.push(Buffer.alloc(BLOCK_ROWS * FRAME_ROW_LENGTH));
-    return [this.#block(index), this.#at(index)];
+  /** The block that takes the next row. */
+  #lastBlock(): Uint8Array {
+    const number = this.#count >>> BLOCK_BITS;
+    if (number === this.#blocks.length) {
+      const block = new Uint8Array(BLOCK_ROWS * FRAME_ROW_LENGTH);
+      this.#blocks.push(block);
+      this.#views.push(new DataView(block.buffer));
+    }
+    return this.#blocks[number]!;
   }
 
-  #block(index: number): Buffer {
-    return this.#blocks[Math.floor(index / BLOCK_ROWS)]!;
+  #view(index: number): DataView {
+    return this.#views[index >>> BLOCK_BITS]!;
   }
 
   #at(index: number): number {
     return (index % BLOCK_ROWS) * FRAME_ROW_LENGTH;
   }
 
-  #view(index: number, field: number, length: number): Uint8Array {
+  #bytes(index: number, field: number, length: number): Uint8Array {
     const at = this.#at(index) + field;
-    return this.#block(index).subarray(at, at + length);
+    return this.#blocks[index >>> BLOCK_BITS]!.subarray(at, at + length);
   }
 
   #u32(index: number, field: number): number {
-    return this.#block(index).readUInt32LE(this.#at(index) + field);
+    return this.#view(index).getUint32(this.#at(index) + field, true);
   }
 
   #u16(index: number, field: number): number {
-    return this.#block(index).readUInt16LE(this.#at(index) + field);
+    return this.#view(index).getUint16(this.#at(index) + field, true);
   }
 }

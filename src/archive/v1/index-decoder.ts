@@ -1,16 +1,18 @@
 import { SEGMENT_MAX } from '../../codec/segment.js';
 import { ChainError, DamagedError } from '../../errors.js';
 import { archiveIdAt } from './archive-id.js';
+import { ExtentCheck } from './extent-check.js';
 import { ExtentTable } from './extent-table.js';
 import { ARCHIVE_ID_LENGTH, EXTENT_ROW_LENGTH, FRAME_ROW_LENGTH } from './format-limits.js';
 import { FrameTable } from './frame-table.js';
-import { checkExtentRow, checkFrameRow, type IndexBounds } from './index-check.js';
+import { checkFrameRow, type IndexBounds } from './index-check.js';
 import {
   decodeIndexHeader,
   INDEX_HEADER_LENGTH,
   type IndexContent,
   type IndexHeader,
 } from './index-codec.js';
+import { littleEndianWords } from './little-endian-words.js';
 
 /** What the index must fit. */
 export interface IndexExpectation {
@@ -36,7 +38,7 @@ export class IndexDecoder {
   #held = 0;
   #header: IndexHeader | undefined;
   #bounds: IndexBounds | undefined;
-  #end = 0;
+  #extentCheck: ExtentCheck | undefined;
 
   constructor(expected: IndexExpectation) {
     this.#expected = expected;
@@ -72,16 +74,17 @@ export class IndexDecoder {
     return { archiveId, size, origins: this.#origins, frames: this.#frames, extents: this.#extents };
   }
 
-  /** Decodes what lies at `at` when it is there as a whole; returns its length, else 0. */
+  /** Decodes what lies at `at` as far as it is there in whole rows; returns its length, else 0. */
   #step(at: number): number {
     const held = this.#held - at;
     const header = this.#header;
     if (header === undefined) return held < INDEX_HEADER_LENGTH ? 0 : this.#decodeHeader();
     if (this.#origins.length < header.originCount)
       return held < ARCHIVE_ID_LENGTH ? 0 : this.#decodeOrigin(at);
-    if (this.#frames.count < header.frameCount) return held < FRAME_ROW_LENGTH ? 0 : this.#decodeFrame(at);
-    if (this.#extents.count < header.extentCount)
-      return held < EXTENT_ROW_LENGTH ? 0 : this.#decodeExtent(at);
+    const frames = Math.min(header.frameCount - this.#frames.count, Math.floor(held / FRAME_ROW_LENGTH));
+    if (this.#frames.count < header.frameCount) return this.#decodeFrames(at, frames * FRAME_ROW_LENGTH);
+    const extents = Math.min(header.extentCount - this.#extents.count, Math.floor(held / EXTENT_ROW_LENGTH));
+    if (this.#extents.count < header.extentCount) return this.#decodeExtents(at, extents * EXTENT_ROW_LENGTH);
     if (held > 0) throw new DamagedError('the index goes on after its last extent');
     return 0;
   }
@@ -93,6 +96,7 @@ export class IndexDecoder {
     sameCount('extents', header.extentCount, this.#expected.extents);
     this.#header = header;
     this.#bounds = { size, originCount, volumeBytes: this.#expected.volumeBytes };
+    this.#extentCheck = new ExtentCheck(this.#frames, this.#bounds);
     return INDEX_HEADER_LENGTH;
   }
 
@@ -108,16 +112,18 @@ export class IndexDecoder {
     return ARCHIVE_ID_LENGTH;
   }
 
-  #decodeFrame(at: number): number {
-    this.#frames.appendRow(this.#buffer, at);
-    checkFrameRow(this.#frames, this.#bounds!);
-    return FRAME_ROW_LENGTH;
+  #decodeFrames(at: number, length: number): number {
+    let frame = this.#frames.count;
+    this.#frames.appendRows(this.#buffer.subarray(at, at + length));
+    for (; frame < this.#frames.count; frame++) checkFrameRow(this.#frames, frame, this.#bounds!);
+    return length;
   }
 
-  #decodeExtent(at: number): number {
-    this.#extents.appendRow(this.#buffer, at);
-    this.#end = checkExtentRow(this.#extents, this.#end, this.#frames, this.#bounds!);
-    return EXTENT_ROW_LENGTH;
+  #decodeExtents(at: number, length: number): number {
+    const words = littleEndianWords(this.#buffer.subarray(at, at + length));
+    this.#extentCheck!.check(words);
+    this.#extents.appendRows(words);
+    return length;
   }
 }
 

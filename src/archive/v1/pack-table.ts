@@ -4,6 +4,7 @@ import { archiveIdAt, archiveIdBytes } from './archive-id.js';
 import { ExtentTable } from './extent-table.js';
 import { ARCHIVE_VERSION, EXTENT_ROW_LENGTH, FRAME_ROW_LENGTH } from './format-limits.js';
 import { FrameTable } from './frame-table.js';
+import { littleEndianWords } from './little-endian-words.js';
 
 /** zstd's skippable frames have 16 magics, 0x184D2A50 to 0x184D2A5F; this one is ours. */
 const SKIPPABLE_MAGIC = 0x184d2a5e;
@@ -72,10 +73,12 @@ export function decodePackTable(bytes: Uint8Array): PackTable {
   const table = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [frameCount, extentCount] = checkPackTable(table);
   const frames = new FrameTable();
-  for (let row = 0; row < frameCount; row++) frames.appendRow(table, HEAD + row * FRAME_ROW_LENGTH);
-  const extents = new ExtentTable();
   const extentsAt = HEAD + frameCount * FRAME_ROW_LENGTH;
-  for (let row = 0; row < extentCount; row++) extents.appendRow(table, extentsAt + row * EXTENT_ROW_LENGTH);
+  frames.appendRows(table.subarray(HEAD, extentsAt));
+  const extents = new ExtentTable();
+  extents.appendRows(
+    littleEndianWords(table.subarray(extentsAt, extentsAt + extentCount * EXTENT_ROW_LENGTH)),
+  );
   return {
     archiveId: archiveIdAt(table, 20),
     pack: table.readUInt32LE(36),

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ExtentTable } from '#nbdelta/archive/v1/extent-table.js';
+import { littleEndianWords } from '#nbdelta/archive/v1/little-endian-words.js';
 import { rowsOf } from './tiny-archive.js';
 
 const TOP = 2 ** 52 - 1;
@@ -33,7 +34,7 @@ describe('extent table', () => {
         table.append(offset, length, frame, within);
         const bytes = encoded(table);
         expect(bytes).toEqual(rowBytes(rowValue(offset, length, within, frame)));
-        table.appendRow(bytes, 0);
+        table.appendRows(littleEndianWords(bytes));
         expect(rowsOf(table)).toEqual([
           { offset, length, frame, within },
           { offset, length, frame, within },
@@ -49,7 +50,7 @@ describe('extent table', () => {
         table.appendZero(offset, length);
         const bytes = encoded(table);
         expect(bytes).toEqual(rowBytes(rowValue(offset, length, 0, 0xffffffff)));
-        table.appendRow(bytes, 0);
+        table.appendRows(littleEndianWords(bytes));
         expect(rowsOf(table)[1]).toEqual({ offset, length, zero: true });
       }),
     );

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type ArchiveExtents, mergeChain } from '#nbdelta/chain/chain-map.js';
+import { ExtentTable } from '#nbdelta/archive/v1/extent-table.js';
+import { type MappedArchive, mergeChain } from '#nbdelta/chain/chain-map.js';
 
 interface Row {
   offset: number;
@@ -9,17 +10,17 @@ interface Row {
   frame: number | null;
 }
 
-function archive(rows: readonly Row[]): ArchiveExtents {
-  return {
-    count: rows.length,
-    offsetAt: index => rows[index]!.offset,
-    lengthAt: index => rows[index]!.length,
-    frameAt: index => rows[index]!.frame ?? 0xffffffff,
-    withinAt: index => rows[index]!.offset % 7,
-    isZeroAt: index => rows[index]!.frame === null,
-  };
+/** An archive of frames of 4 MiB. */
+function archive(rows: readonly Row[]): MappedArchive {
+  const extents = new ExtentTable();
+  for (const { offset, length, frame } of rows) {
+    if (frame === null) extents.appendZero(offset, length);
+    else extents.append(offset, length, frame, offset % 7);
+  }
+  return { extents, frameCount: FRAMES };
 }
 
+const FRAMES = 51;
 const SIZE = 64;
 
 /** Sorted rows without overlap, from gaps and lengths. */
@@ -56,8 +57,8 @@ function model(chain: readonly (readonly Row[])[]): string[] {
   return bytes;
 }
 
-function bytesOf(chain: readonly (readonly Row[])[]): string[] {
-  const table = mergeChain(chain.map(archive), SIZE);
+async function bytesOf(chain: readonly (readonly Row[])[], share?: number): Promise<string[]> {
+  const table = await mergeChain(chain.map(archive), SIZE, { share });
   const bytes = new Array<string>(SIZE).fill('none');
   let end = 0;
   for (let index = 0; index < table.count; index++) {
@@ -75,22 +76,26 @@ function bytesOf(chain: readonly (readonly Row[])[]): string[] {
 }
 
 describe('mergeChain', () => {
-  it('lets the newest archive win for every byte', () => {
-    fc.assert(
-      fc.property(fc.array(archiveRows, { maxLength: 9 }), chain => {
-        expect(bytesOf(chain)).toEqual(model(chain));
-      }),
+  it('lets the newest archive win for every byte', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(archiveRows, { maxLength: 9 }),
+        fc.integer({ min: 1, max: 12 }),
+        async (chain, share) => {
+          expect(await bytesOf(chain, share)).toEqual(model(chain));
+        },
+      ),
       { numRuns: 2000 },
     );
   });
 
-  it('keeps zero as a change: zeroed blocks do not come back with their old content', () => {
+  it('keeps zero as a change: zeroed blocks do not come back with their old content', async () => {
     const chain = [[{ offset: 0, length: 16, frame: 1 }], [{ offset: 4, length: 4, frame: null }]];
-    expect(bytesOf(chain).slice(3, 9)).toEqual(['0/1/3', 'zero', 'zero', 'zero', 'zero', '0/1/8']);
+    expect((await bytesOf(chain)).slice(3, 9)).toEqual(['0/1/3', 'zero', 'zero', 'zero', 'zero', '0/1/8']);
   });
 
-  it('finds the segment of a byte', () => {
-    const table = mergeChain([archive([{ offset: 10, length: 10, frame: 3 }])], SIZE);
+  it('finds the segment of a byte', async () => {
+    const table = await mergeChain([archive([{ offset: 10, length: 10, frame: 3 }])], SIZE);
     expect([table.find(0), table.find(10), table.find(19), table.find(20)]).toEqual([0, 0, 0, 1]);
   });
 });

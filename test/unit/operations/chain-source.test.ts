@@ -9,8 +9,8 @@ const ALLOCATION = 'base:allocation';
 function fragmented(count: number, unit: number): ChainSource {
   const segments = new SegmentTable();
   for (let index = 0; index < count; index++) {
-    segments.append(2 * index * unit, unit, 0, index, 0);
-    if (index % 3 === 0) segments.append((2 * index + 1) * unit, unit, 0, NO_FRAME, 0);
+    segments.append(2 * index * unit, unit, index, 0);
+    if (index % 3 === 0) segments.append((2 * index + 1) * unit, unit, NO_FRAME, 0);
   }
   const size = 2 * count * unit;
   return new ChainSource({ chain: { segments, size }, size } as unknown as ChainReader);
