@@ -1,3 +1,5 @@
+const WARM_UP = 32;
+
 /** Frames of an archive, all of them. */
 export function* everyFrame(count: number): Generator<number> {
   for (let frame = 0; frame < count; frame++) yield frame;
@@ -24,10 +26,13 @@ export function* sampledFrames(
 /** Numbers of [0, 1), evenly spread: xorshift32 (Marsaglia 2003), which is enough to choose frames. */
 function pseudoRandom(seed: number): () => number {
   let state = seed >>> 0 || 1;
-  return () => {
+  const next = () => {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
     return (state >>> 0) / 2 ** 32;
   };
+  // The first numbers of seeds that are alike are alike.
+  for (let skipped = 0; skipped < WARM_UP; skipped++) next();
+  return next;
 }

@@ -54,9 +54,11 @@ describe('verify --sample', () => {
 
   it('finds damage in a frame with some seed, and a damaged index with any', async () => {
     await flip(full.id, 20 * FRAME);
-    const found = await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map(seed => check({ sample: 0.4, seed })));
-    expect(found.some(({ ok }) => !ok)).toBe(true);
-    expect(found.some(({ ok }) => ok)).toBe(true);
+    const verdicts = new Set<boolean>();
+    for (let seed = 1; verdicts.size < 2 && seed < 60; seed++) {
+      verdicts.add((await check({ sample: 0.4, seed })).ok);
+    }
+    expect(verdicts).toEqual(new Set([true, false]));
     const { archive } = second.disks[0] as Extract<Manifest['disks'][number], { status: 'stored' }>;
     await flip(second.id, archive.index.offset);
     for (const seed of [1, 2, 3]) expect((await check({ sample: 0.01, seed })).ok).toBe(false);
