@@ -2,11 +2,20 @@
 import { readdir } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { diffPoints, listPoints, type Manifest, merge, prune, verify } from '#nbdelta/index.js';
+import {
+  connect,
+  diffPoints,
+  listPoints,
+  type Manifest,
+  merge,
+  prune,
+  serve,
+  verify,
+} from '#nbdelta/index.js';
 import { SeededRandom } from '../../support/random.js';
 import { codeOf, expectSameBytes, restoreBytes, restoreIndependently } from '../../support/restore-check.js';
 import { type TempFolder, tempFolder } from '../../support/temp-folder.js';
-import { backUpGuests, TrackedGuest } from '../../support/tracked-guest.js';
+import { backUpGuests, socketPath, TrackedGuest } from '../../support/tracked-guest.js';
 
 const SIZE = 400_000;
 
@@ -152,6 +161,15 @@ class History {
     }
     await this.#checkDifferences(points.map(point => point.id));
     const last = points.at(-1)!.id;
+    const listen = { kind: 'unix', path: socketPath(this.#folder) } as const;
+    await using served = await serve({
+      repository: this.#repository,
+      point: `guest@${last}`,
+      listen,
+      threads: 1,
+    });
+    await using client = await connect(served.disks[0]!.uri);
+    expectSameBytes(await client.read(0, client.size), this.#contents.get(last)!, `${last}, served`);
     const independent = await restoreIndependently(this.#repository, `guest@${last}`);
     expectSameBytes(independent, this.#contents.get(last)!, `${last}, with the independent script`);
     expect(await verify({ repository: this.#repository, threads: 1 })).toMatchObject({
