@@ -46,8 +46,8 @@ export class MemoryChain {
     return {
       ...{ machine: 'guest', disk: 'vda', point: points.at(-1)!.point.id, size, archives },
       links: points as unknown as OpenChain['links'],
-      segments: mergeChain(
-        archives.map(({ extents }) => extents),
+      segments: await mergeChain(
+        archives.map(archive => ({ extents: archive.takeExtents(), frameCount: archive.frames.count })),
         size,
       ),
       [Symbol.asyncDispose]: async () => {},
