@@ -5,11 +5,17 @@ const USAGE = `npm run bench [-- options]
   --dir FOLDER    where disk, repositories and restored files go (default /dev/shm)
   --size GIB      size of the disk; half of it has data (default 4, less when memory is short)
   --runs N        paired runs of each comparison (default 3)
-  --only NAMES    comma-separated: codec,read,full,incremental,restore,change-map
+  --only NAMES    comma-separated: codec,read,full,incremental,restore,change-map,
+                  open-chain,startup
 `;
 
 /** Comparisons by name, in the order in which they run. */
-export const SUITES = ['codec', 'read', 'full', 'incremental', 'restore', 'change-map'];
+export const SUITES = [
+  ...['codec', 'read', 'full', 'incremental', 'restore'],
+  ...['change-map', 'open-chain', 'startup'],
+];
+/** Those that make what they measure themselves, and need no disk. */
+export const ALONE = ['change-map', 'open-chain', 'startup'];
 
 function fail(line) {
   process.stderr.write(`${line}\n\n${USAGE}`);

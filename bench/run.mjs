@@ -8,7 +8,7 @@ import { hasProgram } from '../test/run/setup.mjs';
 import { compareFull, compareIncremental, compareRead, compareRestore, makeFull } from './comparisons.mjs';
 import { makeDisk } from './disk-image.mjs';
 import { describeMachine, roomIn } from './machine.mjs';
-import { readOptions } from './options.mjs';
+import { ALONE, readOptions } from './options.mjs';
 import { say } from './report.mjs';
 import { openScratch } from './scratch.mjs';
 import { canMeasure } from './timed-command.mjs';
@@ -64,7 +64,7 @@ const options = readOptions(process.argv.slice(2));
 const wants = name => options.suites.includes(name);
 for (const line of describeMachine()) say(line);
 sayMissing();
-if (options.suites.some(name => name !== 'change-map')) {
+if (options.suites.some(name => !ALONE.includes(name))) {
   const size = chooseSize(options);
   const scratch = openScratch(options.dir);
   const started = performance.now();
@@ -77,5 +77,5 @@ if (options.suites.some(name => name !== 'change-map')) {
   if (wants('codec')) sayBaseline(scratch);
   await runComparisons({ scratch, size, bytes, runs: options.runs }, wants);
 }
-if (wants('change-map')) say(`\n${runScript('change-map.mjs')}`);
+for (const name of ALONE.filter(wants)) say(`\n${runScript(`${name}.mjs`)}`);
 process.exit(0);

@@ -12,7 +12,7 @@ const PRINTED = new Set(['commander.helpDisplayed', 'commander.version']);
 export async function main(argv: readonly string[] = process.argv): Promise<void> {
   process.on('uncaughtException', error => void reportEarly(error, argv).then(code => process.exit(code)));
   try {
-    await createProgram().parseAsync([...argv]);
+    await (await createProgram(argv[2])).parseAsync([...argv]);
   } catch (error) {
     process.exitCode = await (error instanceof CommanderError
       ? endOf(error, argv)
@@ -24,7 +24,7 @@ async function endOf(error: CommanderError, argv: readonly string[]): Promise<nu
   if (PRINTED.has(error.code)) return EXIT_OK;
   // No command at all: commander has shown the help, on stderr.
   if (error.code === 'commander.help') return EXIT_USAGE;
-  return reportEarly(asUsageError(findUnknownOption(argv) ?? error, argv), argv);
+  return reportEarly(await asUsageError((await findUnknownOption(argv)) ?? error, argv), argv);
 }
 
 /** An error outside of a command's run; `--json` is looked for by hand, as nothing may have been parsed. */
@@ -38,8 +38,8 @@ async function reportEarly(error: unknown, argv: readonly string[]): Promise<num
 }
 
 /** A misspelt option is why another one is missing (`--rep R`), but commander tells the missing one first. */
-function findUnknownOption(argv: readonly string[]): CommanderError | undefined {
-  const program = createProgram().hook('preAction', () => {
+async function findUnknownOption(argv: readonly string[]): Promise<CommanderError | undefined> {
+  const program = (await createProgram(argv[2])).hook('preAction', () => {
     throw new CommanderError(EXIT_USAGE, 'nbdelta.parsed', 'only parsed, never run');
   });
   for (const option of program.commands.flatMap(command => command.options)) {
@@ -55,19 +55,18 @@ function findUnknownOption(argv: readonly string[]): CommanderError | undefined 
   return undefined;
 }
 
-function asUsageError(error: CommanderError, argv: readonly string[]): UsageError {
+async function asUsageError(error: CommanderError, argv: readonly string[]): Promise<UsageError> {
   const [first = '', ...more] = error.message.replace(/^error: /, '').split('\n');
   const suggestion = more.join(' ').replace(/^\(|\)$/g, '');
-  const hint = suggestion.replace(/^D/, 'd') || hintFor(error, argv);
+  const hint = suggestion.replace(/^D/, 'd') || (await hintFor(error, argv));
   return new UsageError(first.replace(/\.$/, ''), { cause: error, hint });
 }
 
-function hintFor({ code, message }: CommanderError, argv: readonly string[]): string {
+async function hintFor({ code, message }: CommanderError, argv: readonly string[]): Promise<string> {
   if (code === 'commander.missingMandatoryOptionValue' && message.includes('--repo')) {
     return 'say where the repository is, or set NBDELTA_REPOSITORY';
   }
-  const name = createProgram()
-    .commands.find(command => command.name() === argv[2])
-    ?.name();
+  const { commands } = await createProgram(argv[2]);
+  const name = commands.find(command => command.name() === argv[2])?.name();
   return name === undefined ? 'see: nbdelta --help' : `see: nbdelta ${name} --help`;
 }

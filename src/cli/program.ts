@@ -1,57 +1,57 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { addBackupCommand } from './commands/backup.js';
-import { addCopyCommand } from './commands/copy.js';
-import { addDemoCommand } from './commands/demo.js';
-import { addDiffCommand } from './commands/diff.js';
-import { addDoctorCommand } from './commands/doctor.js';
-import { addExportCommand } from './commands/export.js';
-import { addInfoCommand } from './commands/info.js';
-import { addInitCommand } from './commands/init.js';
-import { addListCommand } from './commands/list.js';
-import { addMapCommand } from './commands/map.js';
-import { addMergeCommand } from './commands/merge.js';
-import { addPinCommands } from './commands/pin.js';
-import { addPruneCommand } from './commands/prune.js';
-import { addRecoverCommand } from './commands/recover.js';
-import { addRestoreCommand } from './commands/restore.js';
-import { addSalvageCommand } from './commands/salvage.js';
-import { addServeCommand } from './commands/serve.js';
-import { addSessionCommand } from './commands/session.js';
-import { addShowCommand } from './commands/show.js';
-import { addVerifyCommand } from './commands/verify.js';
 import { EXIT_CODES_HELP } from './exit-codes.js';
 
-/** The whole command line. Operations are loaded when a command runs: help must not wait for them. */
-export function createProgram(): Command {
+const VERSION_OPTIONS = ['-V', '--version'];
+
+type AddCommand = (program: Command) => void;
+
+/** What makes each command, in the order of the help. Two may share a function, which makes both. */
+const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  info: async () => (await import('./commands/info.js')).addInfoCommand,
+  map: async () => (await import('./commands/map.js')).addMapCommand,
+  backup: async () => (await import('./commands/backup.js')).addBackupCommand,
+  init: async () => (await import('./commands/init.js')).addInitCommand,
+  list: async () => (await import('./commands/list.js')).addListCommand,
+  show: async () => (await import('./commands/show.js')).addShowCommand,
+  restore: async () => (await import('./commands/restore.js')).addRestoreCommand,
+  verify: async () => (await import('./commands/verify.js')).addVerifyCommand,
+  serve: async () => (await import('./commands/serve.js')).addServeCommand,
+  diff: async () => (await import('./commands/diff.js')).addDiffCommand,
+  merge: async () => (await import('./commands/merge.js')).addMergeCommand,
+  copy: async () => (await import('./commands/copy.js')).addCopyCommand,
+  export: async () => (await import('./commands/export.js')).addExportCommand,
+  salvage: async () => (await import('./commands/salvage.js')).addSalvageCommand,
+  pin: async () => (await import('./commands/pin.js')).addPinCommands,
+  unpin: async () => (await import('./commands/pin.js')).addPinCommands,
+  prune: async () => (await import('./commands/prune.js')).addPruneCommand,
+  doctor: async () => (await import('./commands/doctor.js')).addDoctorCommand,
+  recover: async () => (await import('./commands/recover.js')).addRecoverCommand,
+  session: async () => (await import('./commands/session.js')).addSessionCommand,
+  demo: async () => (await import('./commands/demo.js')).addDemoCommand,
+};
+
+/**
+ * The command line: of `name` alone when that is a command, else (for the help, or to tell what is wrong with the name) of all.
+ * Operations are loaded when a command runs. Nobody waits for files that are not needed.
+ */
+export async function createProgram(name?: string): Promise<Command> {
   const program = new Command('nbdelta')
     .description('Pull changed blocks of QEMU guests over NBD, keep them as archives, restore any point.')
-    .version(readVersion(), '-V, --version')
+    .version(readVersion(), VERSION_OPTIONS.join(', '))
     .addHelpText('after', EXIT_CODES_HELP)
     // Commands take over both: thrown instead of exiting, and printed as all other errors are.
     .exitOverride()
     .configureOutput({ outputError: () => undefined });
-  addInfoCommand(program);
-  addMapCommand(program);
-  addBackupCommand(program);
-  addInitCommand(program);
-  addListCommand(program);
-  addShowCommand(program);
-  addRestoreCommand(program);
-  addVerifyCommand(program);
-  addServeCommand(program);
-  addDiffCommand(program);
-  addMergeCommand(program);
-  addCopyCommand(program);
-  addExportCommand(program);
-  addSalvageCommand(program);
-  addPinCommands(program);
-  addPruneCommand(program);
-  addDoctorCommand(program);
-  addRecoverCommand(program);
-  addSessionCommand(program);
-  addDemoCommand(program);
+  for (const add of await loadCommands(name)) add(program);
   return program;
+}
+
+async function loadCommands(name: string | undefined): Promise<ReadonlySet<AddCommand>> {
+  if (name !== undefined && VERSION_OPTIONS.includes(name)) return new Set();
+  const isCommand = name !== undefined && Object.hasOwn(COMMANDS, name);
+  const loads = isCommand ? [COMMANDS[name]!] : Object.values(COMMANDS);
+  return new Set(await Promise.all(loads.map(load => load())));
 }
 
 function readVersion(): string {

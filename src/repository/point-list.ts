@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { ChainError, DamagedError, NbdeltaError, RepositoryError } from '../errors.js';
 import type { MachineRecord, NewestPoint } from './machine-record.js';
 import { MANIFEST_DIGEST_NAME, MANIFEST_NAME, type Point } from './manifest.js';
@@ -7,7 +8,7 @@ import { chainPoints, sortPoints, type UnreadablePoint } from './point-order.js'
 import type { StorageBackend } from './storage-backend.js';
 import { supersededIds } from './superseded.js';
 
-const MANIFESTS_AT_ONCE = 8;
+const FOLDERS_AT_ONCE = 8;
 /** Somebody would have to remove the newest point between two reads, this often in a row. */
 const MAX_ROUNDS = 5;
 
@@ -37,11 +38,13 @@ export interface PointFolders {
 /** Sorts a machine's folders by what is in them; reads no file. */
 export async function listPointFolders(backend: StorageBackend, machine: string): Promise<PointFolders> {
   const entries = (await backend.list(machine)).filter(({ name }) => isPointId(name));
+  const folders = entries.filter(({ kind }) => kind === 'folder').map(({ name }) => name);
   const committed: string[] = [];
   const incomplete: string[] = [];
   const perhapsLost: string[] = [];
-  for (const { name } of entries.filter(({ kind }) => kind === 'folder')) {
-    const files = (await backend.list(`${machine}/${name}`)).map(file => file.name);
+  const contents = await inParallel(folders, name => backend.list(`${machine}/${name}`));
+  for (const [index, name] of folders.entries()) {
+    const files = contents[index]!.map(file => file.name);
     (files.includes(MANIFEST_NAME) ? committed : incomplete).push(name);
     if (!files.includes(MANIFEST_NAME) && files.includes(MANIFEST_DIGEST_NAME)) perhapsLost.push(name);
   }
@@ -84,18 +87,21 @@ async function readFolders(backend: StorageBackend, machine: string): Promise<Po
   const { committed, perhapsLost, strange } = await listPointFolders(backend, machine);
   const points: Point[] = [];
   const unreadable: UnreadablePoint[] = strange.map(id => ({ id, error: noFolder(machine, id) }));
-  for (let start = 0; start < committed.length; start += MANIFESTS_AT_ONCE) {
-    const ids = committed.slice(start, start + MANIFESTS_AT_ONCE);
-    for (const result of await Promise.all(ids.map(id => tryRead(backend, machine, id)))) {
-      if (result === null) continue;
-      if ('error' in result) unreadable.push(result);
-      else points.push(result);
-    }
+  for (const result of await inParallel(committed, id => tryRead(backend, machine, id))) {
+    if (result === null) continue;
+    if ('error' in result) unreadable.push(result);
+    else points.push(result);
   }
   const parents = new Set(points.map(point => point.manifest.parent?.id));
   const lost = perhapsLost.filter(id => parents.has(id));
   unreadable.push(...lost.map(id => ({ id, error: noManifest(machine, id) })));
   return { points: sortPoints(points), unreadable };
+}
+
+/** Results in the order of `ids`; a few at once: storage that is far away answers late. */
+async function inParallel<T>(ids: readonly string[], work: (id: string) => Promise<T>): Promise<T[]> {
+  const limit = pLimit(FOLDERS_AT_ONCE);
+  return await Promise.all(ids.map(id => limit(() => work(id))));
 }
 
 /** `null`: the point was removed since the folder was listed. */
