@@ -38,6 +38,8 @@ export const ERROR_CODES = {
   POINT_AMBIGUOUS: 'more than one point fits',
   POINT_EXISTS: 'the point was committed by somebody else in the meantime',
   DISK_UNKNOWN: 'the point has no such disk',
+  FILE_SYSTEM_UNKNOWN: 'the point has no such file system, none that can be read, or more than one',
+  FILE_UNKNOWN: 'the file system in the point has no such file',
   LOCKED: 'another operation works on this machine',
   LOCK_LOST: 'the lock was taken over while the operation ran',
 

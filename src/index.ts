@@ -26,6 +26,14 @@ export {
   type ExportResult,
   exportPoint,
 } from './operations/export/export.js';
+export {
+  type CopiedOut,
+  type FileSystem,
+  type GuestFile,
+  type GuestFiles,
+  type OpenFilesOptions,
+  openFiles,
+} from './operations/files/files.js';
 export { type Diagnosis, type DoctorOptions, doctor, type Verdict } from './operations/guest/doctor.js';
 export { backupGuest } from './operations/guest/guest-backup.js';
 export type { GuestBackupOptions, GuestSource } from './operations/guest/guest-backup-options.js';

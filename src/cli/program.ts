@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
   restore: async () => (await import('./commands/restore.js')).addRestoreCommand,
   verify: async () => (await import('./commands/verify.js')).addVerifyCommand,
   serve: async () => (await import('./commands/serve.js')).addServeCommand,
+  files: async () => (await import('./commands/files.js')).addFilesCommand,
   diff: async () => (await import('./commands/diff.js')).addDiffCommand,
   merge: async () => (await import('./commands/merge.js')).addMergeCommand,
   copy: async () => (await import('./commands/copy.js')).addCopyCommand,

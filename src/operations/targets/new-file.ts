@@ -112,7 +112,8 @@ export async function discard(file: NewFile): Promise<void> {
   await rm(file.partialPath, { force: true });
 }
 
-async function syncFolder(path: string): Promise<void> {
+/** Makes the names in a folder last. */
+export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');
   try {
     await folder.sync();
