@@ -1,10 +1,8 @@
 import { Argument, type Command } from 'commander';
 import { printable, UsageError } from '../../errors.js';
-import type { CopiedOut, FileSystem, GuestFile, GuestFiles } from '../../operations/files/files.js';
+import type { GuestFiles } from '../../operations/files/files.js';
 import { POINT_HELP, withCommonOptions, withRepository } from '../command-options.js';
-import { formatBytes, formatPlural, formatTime } from '../display/format.js';
-import { formatTable } from '../display/table.js';
-import type { View } from '../display/view.js';
+import { formatCopied, formatEntries, formatFileSystems } from '../display/guest-files.js';
 import { type CommandContext, type CommonOptions, runCommand } from '../run-command.js';
 
 const EXAMPLES = [
@@ -100,64 +98,4 @@ async function copy(files: GuestFiles, { path, to }: Request, context: CommandCo
     json: () => ({ machine, point, path, ...copied }),
     text: view => formatCopied(copied, view),
   });
-}
-
-function* formatFileSystems(fileSystems: readonly FileSystem[], { style }: View): Generator<string> {
-  if (fileSystems.length === 0) {
-    yield 'no file system: the disks are empty, encrypted, or hold something that libguestfs does not know';
-    return;
-  }
-  yield* formatTable(
-    [
-      ...[{ title: 'DEVICE' }, { title: 'DISK' }, { title: 'TYPE' }, { title: 'LABEL' }],
-      ...[{ title: 'SIZE', align: 'right' as const }, { title: 'MOUNTED AT' }],
-    ],
-    fileSystems.map(({ device, disk, type, label, size, mountPoint }) => [
-      ...[style.bold(printable(device)), disk ?? '-', printable(type), printable(label ?? '-')],
-      ...[size === null ? '-' : formatBytes(size), printable(mountPoint ?? '-')],
-    ]),
-    style,
-  );
-}
-
-const LETTERS = {
-  file: '-',
-  folder: 'd',
-  link: 'l',
-  device: 'b',
-  fifo: 'p',
-  socket: 's',
-  unknown: '?',
-} as const;
-
-function* formatEntries(entries: readonly GuestFile[], { style }: View): Generator<string> {
-  if (entries.length === 0) return;
-  yield* formatTable(
-    [
-      ...[{ title: 'MODE' }, { title: 'OWNER' }, { title: 'SIZE', align: 'right' as const }],
-      ...[{ title: 'MODIFIED' }, { title: 'NAME' }],
-    ],
-    entries.map(({ name, kind, mode, size, uid, gid, modified, target }) => [
-      ...[`${LETTERS[kind]}${formatMode(mode)}`, `${uid}:${gid}`, kind === 'file' ? formatBytes(size) : ''],
-      formatTime(modified),
-      (kind === 'folder' ? style.bold(printable(name)) : printable(name)) +
-        (target === null ? '' : ` -> ${printable(target)}`),
-    ]),
-    style,
-  );
-}
-
-/** `rwxr-x---`. */
-function formatMode(mode: number): string {
-  return [...'rwxrwxrwx'].map((letter, index) => (mode & (0o400 >> index) ? letter : '-')).join('');
-}
-
-function* formatCopied({ target, files, folders, links, skipped, bytes }: CopiedOut, { style }: View) {
-  const parts = [
-    formatPlural(files, 'file'),
-    ...(folders > 0 ? [formatPlural(folders, 'folder')] : []),
-    ...(links > 0 ? [formatPlural(links, 'link')] : []),
-  ];
-  yield `copied to ${style.bold(printable(target))}: ${parts.join(', ')}, ${formatBytes(bytes)}`;
-  if (skipped > 0) yield `note: ${formatPlural(skipped, 'device')} left out`;
 }

@@ -6,14 +6,14 @@ import { errorLine, type NbdeltaError, toNbdeltaError } from '../../errors.js';
 import type { Repository } from '../../repository/repository.js';
 import { AsyncStack } from '../async-stack.js';
 import { type ServedPoint, serve } from '../serve.js';
-import { applianceFailed, mayBeKvm } from './appliance-failure.js';
 import { type CopiedOut, copyOut } from './copy-out.js';
 import { describeFileSystems, type FileSystem, inspect } from './file-systems.js';
 import { type GuestFile, listFolder, readStatus } from './guest-entries.js';
 import { checkGuestPath } from './guest-path.js';
-import { GuestfishSession } from './guestfish-session.js';
+import type { GuestfishSession } from './guestfish-session.js';
 import { quoteWord } from './guestfish-words.js';
 import { mountGuest } from './mount-guest.js';
+import { startAppliance } from './start-appliance.js';
 import { writeOutput } from './write-output.js';
 
 export type { CopiedOut, FileSystem, GuestFile };
@@ -66,49 +66,9 @@ export async function openFiles(options: OpenFilesOptions): Promise<GuestFiles> 
   const listen = { kind: 'unix', path: socket } as const;
   const served = stack.use(await serve({ repository, point, disk, threads, listen, onError }));
   onNote?.('starting libguestfs: seconds with KVM, up to a minute without');
-  const session = stack.use(await startAppliance(served, socket, options));
+  const disks = served.disks.map(each => each.disk);
+  const session = stack.use(await startAppliance({ disks, socket, signal: options.signal, onNote }));
   return new OpenFiles({ served, session, options, broken, stack: stack.move() });
-}
-
-/** Once more without KVM when QEMU dies of it, unless the user has said how to start. */
-async function startAppliance(
-  served: ServedPoint,
-  socket: string,
-  options: OpenFilesOptions,
-): Promise<GuestfishSession> {
-  try {
-    return await launch(served, socket, options, {});
-  } catch (error) {
-    if (!mayBeKvm(error) || process.env['LIBGUESTFS_BACKEND_SETTINGS']) throw await applianceFailed(error);
-  }
-  options.onNote?.('KVM does not work here: once more without');
-  try {
-    return await launch(served, socket, options, { LIBGUESTFS_BACKEND_SETTINGS: 'force_tcg' });
-  } catch (error) {
-    throw await applianceFailed(error);
-  }
-}
-
-async function launch(
-  { disks }: ServedPoint,
-  socket: string,
-  { signal }: OpenFilesOptions,
-  settings: Readonly<Record<string, string>>,
-): Promise<GuestfishSession> {
-  // Through libvirt QEMU would run as another user, who cannot reach our socket.
-  const backend = process.env['LIBGUESTFS_BACKEND'] || 'direct';
-  const session = GuestfishSession.start({ env: { LIBGUESTFS_BACKEND: backend, ...settings }, signal });
-  try {
-    for (const { disk } of disks) {
-      const place = ['protocol:nbd', quoteWord(`server:unix:${socket}`)];
-      await session.command('add-drive', quoteWord(disk), 'readonly:true', 'format:raw', ...place);
-    }
-    await session.command('run');
-    return session;
-  } catch (error) {
-    await session[Symbol.asyncDispose]();
-    throw error;
-  }
 }
 
 interface Opened {

@@ -55,7 +55,7 @@ export class GuestfishSession implements AsyncDisposable {
 
   /** @throws NbdeltaError TOOL_MISSING with the first command, when guestfish is not installed. */
   static start({ env, signal }: GuestfishOptions): GuestfishSession {
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw new AbortedError('files', signal.reason);
     const child = spawn('guestfish', ['--ro'], {
       stdio: ['pipe', 'ignore', 'pipe', 'pipe'],
       // Ctrl-C at the terminal is for us: we end it in order.
