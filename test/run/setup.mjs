@@ -32,6 +32,8 @@ export const PEERS = {
   ssh: 'openssh-client',
   sshd: 'openssh-server',
   e2fsck: 'e2fsprogs',
+  'mkfs.ext4': 'e2fsprogs',
+  guestfish: 'guestfish',
   unshare: 'util-linux',
 };
 

@@ -29,7 +29,9 @@ export type PeerTool =
   | 'ssh-keygen'
   | 'busybox'
   | 'cpio'
-  | 'e2fsck';
+  | 'e2fsck'
+  | 'mkfs.ext4'
+  | 'guestfish';
 
 export function hasTool(name: PeerTool): boolean {
   return findProgram(name) !== undefined;

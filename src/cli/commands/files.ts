@@ -1,6 +1,7 @@
 import { Argument, type Command } from 'commander';
 import { printable, UsageError } from '../../errors.js';
 import type { GuestFiles } from '../../operations/files/files.js';
+import { checkGuestPath } from '../../operations/files/guest-path.js';
 import { POINT_HELP, withCommonOptions, withRepository } from '../command-options.js';
 import { formatCopied, formatEntries, formatFileSystems } from '../display/guest-files.js';
 import { type CommandContext, type CommonOptions, runCommand } from '../run-command.js';
@@ -65,6 +66,7 @@ export function addFilesCommand(program: Command): void {
 /** Before the appliance is started, which takes a while. */
 function checkRequest({ action, path, to }: Request): void {
   if (action !== 'ls' && path === undefined) throw new UsageError(`${action} needs the path of a file`);
+  if (path !== undefined) checkGuestPath(path);
   if (action === 'cp' && to === undefined) throw new UsageError('cp needs a place to copy to');
   if (action !== 'cp' && to !== undefined)
     throw new UsageError(`${action} takes one path, expected no ${JSON.stringify(to)}`);

@@ -4,6 +4,7 @@ import type { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AbortedError, NbdeltaError } from '../../errors.js';
 import { EndMark } from './end-mark.js';
+import { endPrograms } from './end-programs.js';
 import { guestfishFailed, guestfishMissing } from './guestfish-failure.js';
 
 /** Longest wait for guestfish to end by itself, and then after each signal. */
@@ -35,7 +36,7 @@ export class GuestfishSession implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #signal: AbortSignal | undefined;
   readonly #ended: Promise<void>;
-  readonly #abort = () => this.#child.kill('SIGTERM');
+  readonly #abort = () => void this.#stop();
   #started: Error | undefined;
 
   private constructor(child: ChildProcess, signal: AbortSignal | undefined) {
@@ -103,6 +104,12 @@ export class GuestfishSession implements AsyncDisposable {
     if (this.#started) throw guestfishMissing(this.#started);
     const text = Buffer.concat(complaints).toString('utf8');
     if (!whole || /libguestfs: error:/.test(text)) throw guestfishFailed(words[0]!, text);
+  }
+
+  /** In the middle of a command. What cannot be ended this way is when the session is closed. */
+  async #stop(): Promise<void> {
+    this.#child.stdin!.end();
+    if (this.#child.pid !== undefined) await endPrograms(this.#child.pid).catch(() => this.#child.kill());
   }
 
   /** Lets it take down its appliance. Safe twice. */
