@@ -76,7 +76,8 @@ describe('a tar from a guest', () => {
   });
 
   it.each(['../out', 'a/../../out', '/../out'])('does not lead out: %s', async name => {
-    await expect(unpack(await makeTar([{ name }, 'x']))).rejects.toMatchObject({ code: 'TARGET_INVALID' });
+    const refused = { code: 'TARGET_INVALID', message: expect.stringContaining('leads out of its folder') };
+    await expect(unpack(await makeTar([{ name }, 'x']))).rejects.toMatchObject(refused);
     await expectUntouched();
   });
 
