@@ -5,6 +5,7 @@ import type { ResolvedPoint } from '../repository/repository.js';
 export async function openHeldDisk(
   { machine, points, point }: Pick<ResolvedPoint, 'machine' | 'points' | 'point'>,
   disk: string,
+  options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<OpenChain> {
-  return await openChainArchives(machine, await machine.openChain(points, point.manifest.id, disk));
+  return await openChainArchives(machine, await machine.openChain(points, point.manifest.id, disk), options);
 }

@@ -62,7 +62,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const repository = await useRepository(options.repository);
   await using resolved = await repository.hold(options.point, 'restore');
   const plan = await planTargets(options, resolved.point.manifest);
-  await using opened = await openChains(resolved, plan);
+  await using opened = await openChains(resolved, plan, options.signal);
   await using pool = openReadingPool(options.threads);
   const disks = await restoreAll(opened.chains, plan, pool, options);
   const { machine, point } = resolved;
@@ -116,13 +116,14 @@ function leftInPlace(error: unknown, left: string): unknown {
 async function openChains(
   resolved: ResolvedPoint,
   plan: TargetPlan,
+  signal: AbortSignal | undefined,
 ): Promise<AsyncDisposable & { readonly chains: readonly OpenChain[] }> {
   const chains: OpenChain[] = [];
   const dispose = async () => {
     for (const chain of chains) await chain[Symbol.asyncDispose]();
   };
   try {
-    for (const { disk } of plan.targets) chains.push(await openHeldDisk(resolved, disk));
+    for (const { disk } of plan.targets) chains.push(await openHeldDisk(resolved, disk, { signal }));
   } catch (error) {
     await dispose();
     throw error;

@@ -29,6 +29,8 @@ export interface ServeOptions {
   /** Bound on decoded frames kept for each disk. Bytes. */
   readonly cacheBytes?: number | undefined;
   readonly threads?: number | undefined;
+  /** Stops the opening; what is served is stopped by `close`. */
+  readonly signal?: AbortSignal | undefined;
   readonly onError?: ((error: NbdeltaError) => void) | undefined;
 }
 
@@ -60,7 +62,7 @@ export async function serve(options: ServeOptions): Promise<ServedPoint> {
   await using _bases = bases;
   const disks: OpenDisk[] = [];
   for (const name of diskNames(point.manifest, options.disk)) {
-    const chain = stack.use(await openHeldDisk(held, name));
+    const chain = stack.use(await openHeldDisk(held, name, options));
     disks.push({ chain, changes: await changesSince(bases.points, chain) });
   }
   const pool = stack.use(openReadingPool(options.threads));

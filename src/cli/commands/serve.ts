@@ -69,6 +69,7 @@ export function addServeCommand(program: Command): void {
         since: options.since,
         cacheBytes: options.cache,
         tls: serverTls(options),
+        signal,
         onError: error => context.note(`nbdelta: ${errorLine(error)}`),
       });
       await announce(context, served);

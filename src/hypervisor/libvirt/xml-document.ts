@@ -19,7 +19,10 @@ function wellFormed(text: string, what: string): Element {
     const onError = (level: string, message: string) => {
       throw new Error(`${level}: ${message}`);
     };
-    const root = new DOMParser({ onError }).parseFromString(text, 'text/xml').documentElement;
+    // Of XML 1.0, which libvirt speaks: the parser's own are those of 1.1, where U+2028 in a path is a line end.
+    const normalizeLineEndings = (source: string) => source.replaceAll(/\r\n?/g, '\n');
+    const parser = new DOMParser({ onError, normalizeLineEndings });
+    const root = parser.parseFromString(text, 'text/xml').documentElement;
     if (root !== null) return root;
     throw new Error('it is empty');
   } catch (cause) {

@@ -130,7 +130,7 @@ async function writeRaw(
   pool: FramePool,
   { signal, onProgress }: ExportOptions,
 ): Promise<ExportedFile> {
-  await using chain = await openHeldDisk(held, disk);
+  await using chain = await openHeldDisk(held, disk, { signal });
   const name = `${disk}.raw`;
   const target = await openTarget(folder.file(name), chain.size, { format: 'raw', force: false, signal });
   try {

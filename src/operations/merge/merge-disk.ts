@@ -35,7 +35,7 @@ export async function mergeDisk(options: MergeDiskOptions): Promise<MergedDisk> 
   const { name, size, archive: newest } = links.at(-1)!.disk;
   const codec = parseCodec(newest.codec);
   const frameSize = Math.max(...links.map(link => link.disk.archive.frameSize));
-  await using chain = await openChainArchives(machine, links);
+  await using chain = await openChainArchives(machine, links, { signal });
   await using pool = openFramePool({ codec, ...(threads !== undefined && { threads }) });
   await using writer = await openArchiveWriter({
     ...{ archiveId, parentArchiveId, disk: name, size, frameSize, codec },
