@@ -135,7 +135,7 @@ describeWith(
         await using job = await guest.beginPullBackup({ checkpoint: 'cut', since: 'cp3' });
         let ending: Promise<void> | undefined;
         const onProgress: BackupOptions['onProgress'] = ({ phase }) => {
-          if (phase === 'data') ending ??= job.end();
+          if (phase === 'data') ending ??= job.cancel();
         };
         const frameSize = 65_536;
         const failed = backUp(job, {

@@ -26,7 +26,9 @@ export interface PullBackup extends AsyncDisposable {
   readonly socket: string;
   /** The QEMU job of a disk. */
   jobOf(disk: string): string;
-  /** Export away, server down, job cancelled and dismissed, scratch removed. Safe twice. */
+  /** Exports removed, jobs cancelled and dismissed; the server stays until `end`, as clients may be at it. Safe twice. */
+  cancel(): Promise<void>;
+  /** `cancel`, then server and scratch removed; to be called when no client connects any more. Safe twice. */
   end(): Promise<void>;
 }
 
@@ -89,21 +91,24 @@ async function publish(machine: QemuSystem, socket: string, options: PullBackupO
 }
 
 /** First the exports, then the jobs: a reader must never see the live disk through a scratch without a job. */
-async function tearDown(machine: QemuSystem): Promise<void> {
-  const { qmp, disks } = machine;
+async function cancel({ qmp, disks }: QemuSystem): Promise<void> {
   for (const { name } of disks) {
     const id = namesOf(name).export;
     await qmp.execute('block-export-del', { id, mode: 'hard' });
     await qmp.event('BLOCK_EXPORT_DELETED', data => data['id'] === id);
   }
-  await qmp.execute('nbd-server-stop');
   for (const { name } of disks) {
-    const { job, scratch } = namesOf(name);
+    const { job } = namesOf(name);
     await qmp.execute('job-cancel', { id: job });
     await qmp.event('JOB_STATUS_CHANGE', data => data['id'] === job && data['status'] === 'concluded');
     await qmp.execute('job-dismiss', { id: job });
-    await qmp.execute('blockdev-del', { 'node-name': scratch });
   }
+}
+
+/** QEMU 7.2 hangs in nbd-server-stop while a client is about to negotiate: no client may be reconnecting. */
+async function removeServer({ qmp, disks }: QemuSystem): Promise<void> {
+  await qmp.execute('nbd-server-stop');
+  for (const { name } of disks) await qmp.execute('blockdev-del', { 'node-name': namesOf(name).scratch });
 }
 
 /**
@@ -121,11 +126,17 @@ export async function beginPullBackup(machine: QemuSystem, options: PullBackupOp
     uri: nbdUri({ kind: 'unix', socket }, name),
     bitmap: options.since === undefined ? undefined : namesOf(name).bitmap,
   }));
+  let cancelled: Promise<void> | undefined;
+  const cancelOnce = (): Promise<void> => {
+    cancelled ??= cancel(machine);
+    return cancelled;
+  };
   let ended: Promise<void> | undefined;
   const end = (): Promise<void> => {
-    ended ??= tearDown(machine);
+    ended ??= cancelOnce().then(() => removeServer(machine));
     return ended;
   };
   const { uri, bitmap } = exports[0]!;
-  return { exports, uri, bitmap, socket, jobOf: disk => namesOf(disk).job, end, [Symbol.asyncDispose]: end };
+  const jobOf = (disk: string) => namesOf(disk).job;
+  return { exports, uri, bitmap, socket, jobOf, cancel: cancelOnce, end, [Symbol.asyncDispose]: end };
 }
