@@ -11,17 +11,20 @@ const PRINTED = new Set(['commander.helpDisplayed', 'commander.version']);
 /** Runs the command line. The process ends with one of the codes in `docs/exit-codes.md`. */
 export async function main(argv: readonly string[] = process.argv): Promise<void> {
   process.on('uncaughtException', error => void reportEarly(error, argv).then(code => process.exit(code)));
+  const output = new Output(process.stdout);
   try {
-    await (await createProgram(argv[2])).parseAsync([...argv]);
+    await (await createProgram(argv[2], output)).parseAsync([...argv]);
   } catch (error) {
-    process.exitCode = await (error instanceof CommanderError
-      ? endOf(error, argv)
-      : reportEarly(error, argv));
+    process.exitCode = await endOf(error, argv, output);
   }
 }
 
-async function endOf(error: CommanderError, argv: readonly string[]): Promise<number> {
-  if (PRINTED.has(error.code)) return EXIT_OK;
+async function endOf(error: unknown, argv: readonly string[], output: Output): Promise<number> {
+  if (!(error instanceof CommanderError)) return reportEarly(error, argv);
+  if (PRINTED.has(error.code)) {
+    const failure = await output.flush().catch(cause => ({ cause }));
+    return failure ? reportEarly(failure.cause, argv) : EXIT_OK;
+  }
   // No command at all: commander has shown the help, on stderr.
   if (error.code === 'commander.help') return EXIT_USAGE;
   return reportEarly(await asUsageError((await findUnknownOption(argv)) ?? error, argv), argv);

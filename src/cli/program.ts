@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { EXIT_CODES_HELP } from './exit-codes.js';
+import type { Output } from './output.js';
 
 const VERSION_OPTIONS = ['-V', '--version'];
 
@@ -36,14 +37,17 @@ const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
  * The command line: of `name` alone when that is a command, else (for the help, or to tell what is wrong with the name) of all.
  * Operations are loaded when a command runs. Nobody waits for files that are not needed.
  */
-export async function createProgram(name?: string): Promise<Command> {
+export async function createProgram(name?: string, output?: Output): Promise<Command> {
   const program = new Command('nbdelta')
     .description('Pull changed blocks of QEMU guests over NBD, keep them as archives, restore any point.')
     .version(readVersion(), VERSION_OPTIONS.join(', '))
     .addHelpText('after', EXIT_CODES_HELP)
     // Commands take over both: thrown instead of exiting, and printed as all other errors are.
     .exitOverride()
-    .configureOutput({ outputError: () => undefined });
+    .configureOutput({
+      outputError: () => undefined,
+      ...(output && { writeOut: text => output.write(text) }),
+    });
   for (const add of await loadCommands(name)) add(program);
   return program;
 }

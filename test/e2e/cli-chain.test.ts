@@ -41,6 +41,7 @@ describe('the commands on chains', () => {
     expect(stderr).toMatch(/^ {2}hint: It was merged into /m);
     const shown = await nbdeltaOk(['show', `web1@${sample.incremental}`, ...repo()]);
     expect(shown).toMatch(new RegExp(`stands for +${sample.incremental}`));
+    expect(await nbdeltaOk(['list', 'web1', ...repo()])).toMatch(/ merged$/m);
     expectSameBytes(await restoreBytes(sample.path, 'web1'), sample.after, 'merged');
   });
 

@@ -147,6 +147,13 @@ describe('a reader that goes away', () => {
     expect(await shell('"$0" "$1" list --repo "$2" --json | true')).toMatchObject({ code: 0, stderr: '' });
   });
 
+  it('is no error for help', async () => {
+    expect(await shell('"$0" "$1" --help | true')).toMatchObject({ code: 0, stderr: '' });
+    expect(await shell('"$0" "$1" backup --help | head -n 1')).toMatchObject({ code: 0, stderr: '' });
+    const full = await shell('"$0" "$1" --help > /dev/full');
+    expect(full).toMatchObject({ code: 16, stderr: expect.stringMatching(/^nbdelta: the output cannot/) });
+  });
+
   it('is one for a disk: what it got is not all of it', async () => {
     const { code, stderr } = await shell(
       '"$0" "$1" restore web1 --to - --repo "$2" | head -c 1000 > /dev/null',

@@ -29,7 +29,7 @@ export function formatMachine(listing: MachineListing, view: View, now = Date.no
   const heading = `${style.bold(listing.machine)}${id}: ${formatPlural(listing.points.length, 'point')}`;
   const pins = new Map(listing.pins.map(pin => [pin.point, pin]));
   const rows = listing.points.map((point, index) => [
-    ...pointRow(point, listing.points[index - 1]?.id, listing.verdicts[point.id], view, now),
+    ...pointRow(point, listing.points[index - 1], listing.verdicts[point.id], view, now),
     [...pinRemark(pins.get(point.id), view), ...remarks(point, view)].join(', '),
   ]);
   const room = tableRoom(view) - INDENT.length;
@@ -39,7 +39,7 @@ export function formatMachine(listing: MachineListing, view: View, now = Date.no
 
 function pointRow(
   point: PointManifest,
-  before: string | undefined,
+  before: PointManifest | undefined,
   verdict: MachineListing['verdicts'][string] | undefined,
   view: View,
   now: number,
@@ -57,8 +57,13 @@ function pointRow(
     verdict === undefined ? '' : formatVerdict(verdict, view),
     printable(point.checkpoint ?? ''),
     // The point just above needs no words.
-    point.parent === null || point.parent.id === before ? '' : point.parent.id,
+    point.parent === null || isPoint(before, point.parent.id) ? '' : point.parent.id,
   ];
+}
+
+/** Whether a parent's id names this point: its own, or that of one it stands for since a merge. */
+function isPoint(point: PointManifest | undefined, id: string): boolean {
+  return point !== undefined && (point.id === id || point.standsFor.some(entry => entry.id === id));
 }
 
 function formatVerdict(
@@ -84,7 +89,8 @@ function remarks(point: PointManifest, { style }: View): string[] {
   const compared = point.disks.filter(disk => disk.method === 'rescan').map(disk => disk.name);
   const rescanned = compared.length > 0 ? [`rescan: ${compared.join(' ')}`] : [];
   const warnings = point.warnings.length > 0 ? [formatPlural(point.warnings.length, 'warning')] : [];
-  return [...[...partial, ...warnings].map(style.yellow), ...rescanned];
+  const merged = point.replaces.length > 0 ? ['merged'] : [];
+  return [...[...partial, ...warnings].map(style.yellow), ...rescanned, ...merged];
 }
 
 function troubles({ unreadable, incomplete }: MachineListing, { style }: View): string[] {

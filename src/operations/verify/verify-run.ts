@@ -196,7 +196,7 @@ function onlyDisk({ id, disks }: Manifest): string {
 }
 
 function differs({ disk, uri, differing, ranges, first, sizes }: DiskComparison): NbdeltaError {
-  const where = `${differing} bytes in ${ranges} ranges, the first at ${first[0]?.offset}`;
+  const where = `${differing} bytes in ${ranges} range${ranges === 1 ? '' : 's'}, the first at ${first[0]?.offset}`;
   const size = sizes.point === sizes.live ? '' : ` (it has ${sizes.point} bytes, the export ${sizes.live})`;
   return new NbdeltaError('DATA_DIFFERS', `disk ${disk} is not what ${uri} holds: ${where}${size}`);
 }
