@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import pLimit from 'p-limit';
 import { createPartial, discard, type NewFile, planNewFile, publish, targetFailed } from './new-file.js';
 import type { RestoreTarget } from './restore-target.js';
 import { writeFully } from './write-fully.js';
@@ -22,6 +23,8 @@ class FileTarget implements RestoreTarget {
   readonly zeroed = true;
   readonly #file: NewFile;
   readonly #handle: FileHandle;
+  /** One write at a time: the kernel lets only one into a file, and the others burn a processor while they wait. */
+  readonly #turn = pLimit(1);
 
   constructor(file: NewFile, handle: FileHandle) {
     this.#file = file;
@@ -30,7 +33,7 @@ class FileTarget implements RestoreTarget {
   }
 
   write(offset: number, bytes: Uint8Array): Promise<void> {
-    return writeFully(this.#handle, this.#file.partialPath, offset, bytes);
+    return this.#turn(() => writeFully(this.#handle, this.#file.partialPath, offset, bytes));
   }
 
   /** A hole in a file that we created reads as zero already. */
