@@ -13,6 +13,7 @@ import type { PointWriter } from '../repository/point-writer.js';
 import type { Warning } from './backup-manifest.js';
 import type { CheckedDisk, CheckedOptions } from './backup-options.js';
 import { describeSource } from './machine-source.js';
+import { ReadPace } from './read-pace.js';
 import { rescanDisk } from './rescan-disk.js';
 import { storeDisk } from './store-disk.js';
 
@@ -82,14 +83,19 @@ export async function findChanges(
   if (job.plan.method !== 'rescan') return { map: await readMap(job, options), readBytes: 0, warnings: [] };
   const live = await readMap({ ...job, base: undefined }, options);
   await using chain = await openBase();
+  using pace = openPace(options);
   const { client, disk } = job;
   const { changes, readBytes, unreadable } = await rescanDisk({
-    ...{ reader: client, live, chain, pool, signal: options.signal },
+    ...{ reader: client, live, chain, pool, pace, signal: options.signal },
     onProgress: (done, total) => options.onProgress?.({ phase: 'compare', disk: disk.name, done, total }),
   });
   const { count, first } = unreadable;
   const warnings = first === undefined ? [] : [unreadableWarning(disk.name, count, first)];
   return { map: changes, readBytes, warnings };
+}
+
+function openPace({ rate, signal }: CheckedOptions): ReadPace | null {
+  return rate === undefined ? null : new ReadPace(rate, signal);
 }
 
 async function readMap({ client, disk, base }: DiskJob, options: CheckedOptions): Promise<ExtentList> {
@@ -129,12 +135,14 @@ export async function backUpDisk(
   });
   try {
     const total = changes.map.total(ExtentKind.data);
+    using pace = openPace(options);
     const readBytes = await storeDisk({
       reader: client,
       changes: changes.map,
       writer,
       pool,
       frameSize: options.frameSize,
+      pace,
       signal: options.signal,
       onProgress: done => options.onProgress?.({ phase: 'data', disk: disk.name, done, total }),
     });

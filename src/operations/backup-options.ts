@@ -4,6 +4,7 @@ import { type NbdUri, parseNbdUri } from '../nbd/protocol/uri.js';
 import type { Manifest, PointLevel, Reason } from '../repository/manifest.js';
 import type { Repository } from '../repository/repository.js';
 import type { ProgressListener } from './progress.js';
+import { MIN_RATE } from './read-pace.js';
 
 /** A disk to back up. */
 export interface BackupDisk {
@@ -69,6 +70,8 @@ export interface BackupOptions {
   readonly threads?: number | undefined;
   /** Connections for each disk; default 4. */
   readonly connections?: number | undefined;
+  /** Bytes per second that are read from the disks at most; default: as fast as it goes. At least 64 KiB. */
+  readonly rate?: number | undefined;
   readonly timeoutMs?: number | undefined;
   readonly retries?: number | undefined;
   /**
@@ -118,6 +121,7 @@ export function checkBackupOptions(options: BackupOptions): CheckedOptions {
     throw new UsageError(`two disks are called "${twice}"`, { hint: 'name them: vda=URI vdb=URI' });
   }
   checkRescan(options);
+  checkRate(options.rate);
   for (const key of ['fullEvery', 'maxChain'] as const) checkCount(key, options[key]);
   const frameSize = options.frameSize ?? 1 << 20;
   const sane = Number.isInteger(Math.log2(frameSize));
@@ -163,6 +167,13 @@ function checkRescan({ rescan, level = 'auto', since }: BackupOptions): void {
   if (since === undefined) return;
   throw new UsageError('a rescan takes no since: it compares with the newest point', {
     hint: 'since says what a bitmap records; leave it out',
+  });
+}
+
+function checkRate(rate: number | undefined): void {
+  if (rate === undefined || (Number.isFinite(rate) && rate >= MIN_RATE)) return;
+  throw new UsageError(`a rate of ${rate} bytes per second, expected at least ${MIN_RATE}`, {
+    hint: 'slower, a disk takes days, and the guest must hold its point in time all that while',
   });
 }
 

@@ -1,4 +1,5 @@
 import type { Range } from '../extents/extent-list.js';
+import type { ReadPace } from './read-pace.js';
 import { ReadPlaces } from './read-places.js';
 
 /** Reads under way, of all buffers together. Buffers of one piece never come near it. */
@@ -14,10 +15,12 @@ type Failure = { readonly error: unknown } | undefined;
 /** Reads pieces of a disk one after another into a buffer, many at once. */
 export class PieceReader {
   readonly #reader: DiskReader;
+  readonly #pace: ReadPace | null;
   readonly #window = new ReadPlaces(MAX_READS_IN_FLIGHT);
 
-  constructor(reader: DiskReader) {
+  constructor(reader: DiskReader, pace: ReadPace | null = null) {
     this.#reader = reader;
+    this.#pace = pace;
   }
 
   /**
@@ -29,6 +32,7 @@ export class PieceReader {
     let failure: Failure;
     let at = 0;
     for (const { offset, length } of joinTouching(pieces)) {
+      await this.#pace?.wait(length);
       await this.#window.enter();
       const stop = failure ?? stopped();
       if (stop) {

@@ -8,6 +8,7 @@ import { AbortedError, NbdeltaError } from '../errors.js';
 import { ExtentKind, type ExtentList } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
 import { type DiskReader, PieceReader } from './piece-reader.js';
+import type { ReadPace } from './read-pace.js';
 
 /** Comparisons at once: two for each codec thread (at work, and waiting) and some to read. */
 const COMPARISONS_READING = 4;
@@ -22,6 +23,8 @@ export interface RescanOptions {
   /** The point that it is compared with. */
   readonly chain: OpenChain;
   readonly pool: FramePool;
+  /** Limits how fast it reads; stopped when something fails. */
+  readonly pace?: ReadPace | null;
   readonly signal?: AbortSignal | undefined;
   /** Told as bytes are compared, of how many. */
   readonly onProgress?: ((compared: number, total: number) => void) | undefined;
@@ -62,9 +65,9 @@ class RescanWork {
   #failure: { readonly error: unknown } | undefined;
 
   constructor(options: RescanOptions) {
-    const { chain, live, pool, reader } = options;
+    const { chain, live, pool, reader, pace } = options;
     this.#options = options;
-    this.#pieces = new PieceReader(reader);
+    this.#pieces = new PieceReader(reader, pace);
     this.#units = new ChangedUnits(live.end);
     if (live.end > chain.size) this.#units.mark(chain.size, live.end - chain.size);
     this.#total = dataBelow(live, chain.size);
@@ -111,6 +114,7 @@ class RescanWork {
     } catch (error) {
       // Before the slot goes to the next one: its buffer may be lost.
       this.#failure ??= { error };
+      this.#options.pace?.stop();
     } finally {
       this.#live.release(slot.raw);
     }

@@ -7,6 +7,7 @@ import { AbortedError } from '../errors.js';
 import type { ExtentList, Range } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
 import { type DiskReader, PieceReader } from './piece-reader.js';
+import type { ReadPace } from './read-pace.js';
 
 /**
  * Frames being read or sealed at once: two for each codec thread (at work, and waiting) and some to read. More
@@ -24,6 +25,8 @@ export interface StoreDiskOptions {
   readonly pool: FramePool;
   /** Raw bytes of a frame. */
   readonly frameSize: number;
+  /** Limits how fast it reads; stopped when something fails. */
+  readonly pace?: ReadPace | null;
   readonly signal?: AbortSignal | undefined;
   /** Told after each frame: bytes read and bytes of zero ranges that needed no read. */
   readonly onProgress?: ((readBytes: number, zeroBytes: number) => void) | undefined;
@@ -63,7 +66,7 @@ class Pipeline {
 
   constructor(options: StoreDiskOptions, raws: BufferSlots, outs: BufferSlots) {
     this.#options = options;
-    this.#pieces = new PieceReader(options.reader);
+    this.#pieces = new PieceReader(options.reader, options.pace);
     this.#raws = raws;
     this.#outs = outs;
   }
@@ -104,6 +107,7 @@ class Pipeline {
 
   #fail(error: unknown): void {
     this.#failure ??= { error };
+    this.#options.pace?.stop();
     // Whoever waits for a slot must wake up and see the failure.
     this.#raws.release(new ArrayBuffer(0));
     this.#outs.release(new ArrayBuffer(0));

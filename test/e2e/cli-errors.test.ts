@@ -30,6 +30,8 @@ describe('wrong usage', () => {
     [['backup', 'vda=nbd://x', '--repo', '/nonexistent', '--name', 'web1', '--threads', 'many']],
     [['backup', 'vda=nbd://x', '--repo', '/nonexistent', '--name', 'web1', '--frame-size', '3000']],
     [['backup', 'vda=nbd://x', '--repo', '/nonexistent', '--name', 'web1', '--compression', 'rar']],
+    [['backup', 'vda=nbd://x', '--repo', '/nonexistent', '--name', 'web1', '--rate', 'fast']],
+    [['backup', 'vda=nbd://x', '--repo', '/nonexistent', '--name', 'web1', '--rate', '10']],
     [['backup', 'vda=nbd://x', 'vda=nbd://y', '--repo', '/nonexistent', '--name', 'web1']],
     [['list']],
     [['serve', 'web1', '--repo', '/nonexistent', '--listen', 'nowhere']],

@@ -63,6 +63,27 @@ describe('an interrupted backup', () => {
     expect(await nbdeltaOk(['list', '--json', '--repo', path])).toBe(before.list);
   });
 
+  it('does not wait for the --rate to let it read on', async () => {
+    await using scratch = await tempFolder();
+    await using guest = new SampleGuest(scratch);
+    let read = 0;
+    const uri = await guest.publish(source => ({
+      size: source.size,
+      contexts: source.contexts,
+      status: source.status.bind(source),
+      readInto: async (offset, target) => {
+        read += target.length;
+        return source.readInto(offset, target);
+      },
+    }));
+    const args = ['backup', uri, '--repo', scratch.file('new'), '--name', 'web1', '--frame-size', '64k'];
+    // A frame a second: without the rate all of them would be read at once.
+    await using backup = await startNbdelta([...args, '--rate', '64k'], () => read > 0);
+    process.kill(backup.pid, 'SIGINT');
+    expect(await backup.ended).toBe(130);
+    expect(read).toBeLessThan(4 * 65_536);
+  });
+
   it('says so as JSON too', async () => {
     await using scratch = await tempFolder();
     await using guest = new SampleGuest(scratch);

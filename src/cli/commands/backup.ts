@@ -37,6 +37,7 @@ interface Options extends CommonOptions, JobOptions {
   readonly allowPartial?: boolean;
   readonly threads?: number;
   readonly connections?: number;
+  readonly rate?: number;
   readonly timeout?: number;
   readonly retries?: number;
   readonly frameSize?: number;
@@ -201,16 +202,21 @@ function addTransferOptions(command: Command): void {
     .option('--frame-size <size>', 'raw bytes compressed at once (default: 1M)', sizeInBytes)
     .option('--threads <n>', 'threads for compression (default: what the machine has)', wholeNumber(1))
     .option('--connections <n>', 'connections for each disk (default: 4)', wholeNumber(1))
+    .option(
+      '--rate <size>',
+      'bytes read per second at most, e.g. 20M (default: as fast as it goes)',
+      sizeInBytes,
+    )
     .option('--timeout <seconds>', 'how long the server may be silent (default: 60)', secondsAsMs)
     .option('--retries <n>', 'how often a lost connection is opened again (default: 3)', wholeNumber(0));
 }
 
 function backupOptions(options: Options): Omit<BackupOptions, 'disks' | 'machine'> {
   const { repo, compression, timeout, level, rescan, machineId } = options;
-  const { fullEvery, maxChain, allowPartial, threads, connections, retries, frameSize } = options;
+  const { fullEvery, maxChain, allowPartial, threads, connections, retries, frameSize, rate } = options;
   return {
     ...{ repository: repo, codec: compression, timeoutMs: timeout },
     ...{ level, rescan, machineId, fullEvery, maxChain, allowPartial },
-    ...{ threads, connections, retries, frameSize },
+    ...{ threads, connections, retries, frameSize, rate },
   };
 }

@@ -20,3 +20,8 @@ it('a rescan builds on the newest point: what a bitmap would be since means noth
   expect(check({ rescan: true, level: 'incremental' }).rescan).toBe(true);
   expect(check({ rescan: true }).level).toBe('auto');
 });
+
+it.each([0, -1, Number.NaN, 65_535])('a rate of %s bytes per second is refused', rate => {
+  expect(() => check({ rate })).toThrow(UsageError);
+  expect(check({ rate: 65_536 }).rate).toBe(65_536);
+});

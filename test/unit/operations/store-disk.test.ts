@@ -3,6 +3,7 @@ import { openArchiveWriter } from '#nbdelta/archive/v1/archive-writer.js';
 import { parseCodec } from '#nbdelta/codec/codec-spec.js';
 import { type FramePool, openFramePool } from '#nbdelta/codec/frame-pool.js';
 import { ExtentKind, ExtentList } from '#nbdelta/extents/extent-list.js';
+import { ReadPace } from '#nbdelta/operations/read-pace.js';
 import { storeDisk } from '#nbdelta/operations/store-disk.js';
 import { MemoryVolumes } from '../archive/memory-volumes.js';
 import { ARCHIVE_ID, applyArchive, openMemory } from '../archive/tiny-archive.js';
@@ -37,7 +38,7 @@ class SlowDisk {
   }
 }
 
-async function store(disk: SlowDisk, changes: ExtentList) {
+async function store(disk: SlowDisk, changes: ExtentList, pace?: ReadPace) {
   const volumes = new MemoryVolumes();
   const pool = openFramePool({ codec, threads: 2 });
   pools.push(pool);
@@ -51,7 +52,7 @@ async function store(disk: SlowDisk, changes: ExtentList) {
     openVolume: volumes.openVolume,
   });
   try {
-    await storeDisk({ reader: disk, changes, writer, pool, frameSize: FRAME });
+    await storeDisk({ reader: disk, changes, writer, pool, frameSize: FRAME, ...(pace && { pace }) });
     await writer.finish();
   } catch (error) {
     await writer.abort();
@@ -99,4 +100,16 @@ test('a read that fails among many ends them all: nothing is under way when it r
   await expect(store(disk, pieces(20_000))).rejects.toThrow('bad sector');
   expect(disk.inFlight).toBe(0);
   expect(disk.reads.length).toBeLessThan(10_000);
+});
+
+test('a slow pace gives the right bytes, and nobody waits for it once a read has failed', async () => {
+  const disk = new SlowDisk(4 * FRAME);
+  const changes = new ExtentList();
+  changes.append(0, disk.bytes.length, ExtentKind.data);
+  using quick = new ReadPace(100 * FRAME);
+  expect((await store(disk, changes, quick)).equals(disk.bytes)).toBe(true);
+  disk.failAt = 0;
+  // At this rate the second read would begin after hours.
+  using slow = new ReadPace(64);
+  await expect(store(disk, changes, slow)).rejects.toThrow('bad sector');
 });
