@@ -1,15 +1,10 @@
+import { BufferShelf } from '../buffers/buffer-shelf.js';
 import type { FramePool } from '../codec/frame-pool.js';
 import { AbortedError, UsageError } from '../errors.js';
+import { FrameCache } from './frame-cache.js';
 import { loadFrame } from './load-frame.js';
 import type { OpenChain } from './open-chain.js';
 import { SequentialStreams } from './sequential-streams.js';
-
-/** A decoded frame in the cache, or on its way there. */
-interface CachedFrame {
-  readonly bytes: Promise<Uint8Array>;
-  /** Bytes that it takes; known before it is decoded. */
-  readonly size: number;
-}
 
 export interface ChainReaderOptions {
   readonly pool: FramePool;
@@ -20,6 +15,8 @@ export interface ChainReaderOptions {
 const DEFAULT_CACHE = 64 << 20;
 /** Segments of one read that are decoded at the same time: it bounds the frames that are held beyond the cache. */
 const SEGMENTS_AT_ONCE = 16;
+/** Buffers that wait to be used again: those of a read and of what is read ahead. Bytes. */
+const BUFFERS_KEPT = 24 << 20;
 /** How far a read-ahead looks for the next frame. */
 const SEGMENTS_AHEAD = 64;
 
@@ -30,16 +27,18 @@ const SEGMENTS_AHEAD = 64;
 export class ChainReader {
   readonly chain: OpenChain;
   readonly #pool: FramePool;
-  readonly #limit: number;
-  /** In the order of use: the first is the oldest. */
-  readonly #cache = new Map<number, CachedFrame>();
-  #cached = 0;
+  readonly #shelf = new BufferShelf(BUFFERS_KEPT);
+  readonly #cache: FrameCache;
   readonly #streams = new SequentialStreams();
 
   constructor(chain: OpenChain, { pool, cacheBytes = DEFAULT_CACHE }: ChainReaderOptions) {
     this.chain = chain;
     this.#pool = pool;
-    this.#limit = cacheBytes;
+    const loader = {
+      rawLength: (archive: number, frame: number) => chain.archives[archive]!.frames.rawLengthAt(frame),
+      load: (archive: number, frame: number, raw: ArrayBuffer) => this.#decode(archive, frame, raw),
+    };
+    this.#cache = new FrameCache(loader, this.#shelf, cacheBytes);
   }
 
   /** Size of the disk. Bytes. */
@@ -82,7 +81,8 @@ export class ChainReader {
     let frames = 0;
     for (let index = from; index < last && frames < this.#pool.threads; index++) {
       if (segments.isZeroAt(index)) continue;
-      this.#frame(segments.archiveAt(index), segments.frameAt(index)).catch(() => undefined);
+      using ahead = this.#cache.hold(segments.archiveAt(index), segments.frameAt(index));
+      ahead.content.catch(() => undefined);
       frames++;
     }
   }
@@ -93,49 +93,18 @@ export class ChainReader {
       target.fill(0);
       return;
     }
-    const frame = await this.#frame(segments.archiveAt(index), segments.frameAt(index));
+    using held = this.#cache.hold(segments.archiveAt(index), segments.frameAt(index));
+    const frame = await held.content;
     const within = segments.withinAt(index) + position - segments.offsetAt(index);
     target.set(frame.subarray(within, within + target.byteLength));
   }
 
-  async #frame(archive: number, frame: number): Promise<Uint8Array> {
-    const key = archive * 2 ** 32 + frame;
-    const cached = this.#cache.get(key);
-    if (cached) {
-      this.#cache.delete(key);
-      this.#cache.set(key, cached);
-      return cached.bytes;
-    }
-    return this.#load(key, archive, frame);
-  }
-
-  #load(key: number, archive: number, frame: number): Promise<Uint8Array> {
-    const { frames } = this.chain.archives[archive]!;
-    const size = frames.rawLengthAt(frame);
-    const bytes = this.#decode(archive, frame, frames.storedLengthAt(frame), size);
-    this.#cache.set(key, { bytes, size });
-    this.#cached += size;
-    // A frame that failed is not kept: the file may be mended, and the next reader gets an error of its own.
-    bytes.catch(() => this.#drop(key, size));
-    this.#evict();
-    return bytes;
-  }
-
-  #drop(key: number, size: number): void {
-    if (this.#cache.delete(key)) this.#cached -= size;
-  }
-
-  #evict(): void {
-    for (const [key, { size }] of this.#cache) {
-      if (this.#cached <= this.#limit || this.#cache.size === 1) return;
-      this.#drop(key, size);
-    }
-  }
-
-  async #decode(archive: number, frame: number, stored: number, raw: number): Promise<Uint8Array> {
-    const buffers = { stored: new ArrayBuffer(stored), raw: new ArrayBuffer(raw) };
-    const length = await loadFrame(this.chain, archive, frame, buffers, this.#pool);
-    return new Uint8Array(buffers.raw, 0, length);
+  async #decode(archive: number, frame: number, raw: ArrayBuffer): Promise<ArrayBuffer> {
+    const stored = this.#shelf.take(this.chain.archives[archive]!.frames.storedLengthAt(frame));
+    const buffers = { stored, raw };
+    await loadFrame(this.chain, archive, frame, buffers, this.#pool);
+    this.#shelf.give(buffers.stored);
+    return buffers.raw;
   }
 }
 

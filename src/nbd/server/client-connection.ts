@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
+import type { BufferShelf } from '../../buffers/buffer-shelf.js';
 import { NbdConnectionError, NbdeltaError, toNbdeltaError } from '../../errors.js';
 import { clientFault } from '../protocol/client-fault.js';
 import { NBD_CMD_DISC, NBD_DEFAULT_MAX_PAYLOAD } from '../protocol/constants.js';
@@ -21,6 +22,8 @@ export interface ConnectionSettings {
   readonly policy: HandshakePolicy;
   readonly tls: TlsServerOptions | undefined;
   readonly handshakeTimeoutMs: number;
+  /** Memory of replies, for all clients. */
+  readonly shelf: BufferShelf;
   /** What went wrong on a connection or in a source; never called for a client that just leaves. */
   readonly onError: (error: NbdeltaError) => void;
 }
@@ -144,9 +147,13 @@ export class ClientConnection {
     const report = (error: unknown) => {
       if (!signal.aborted) this.#report(error);
     };
+    const { shelf } = this.#settings;
     try {
-      const reply = await executeRequest(request, negotiated, signal, report);
-      if (!signal.aborted) await this.#channel.send(encodeReply(negotiated.mode, request.header, reply));
+      const { reply, memory } = await executeRequest(request, negotiated, { shelf, signal, report });
+      if (signal.aborted) return;
+      await this.#channel.send(encodeReply(negotiated.mode, request.header, reply));
+      // Only what was sent: a socket that failed may still hold it.
+      if (memory) shelf.give(memory);
     } catch (error) {
       await this.#channel.destroy(toNbdeltaError(error));
     }

@@ -1,3 +1,4 @@
+import type { BufferShelf } from '../../buffers/buffer-shelf.js';
 import { errorLine, NbdeltaError } from '../../errors.js';
 import {
   COMMAND_NAMES,
@@ -43,25 +44,36 @@ export function replyCost(request: ServerRequest, { served, contexts }: Negotiat
   return 0;
 }
 
-/**
- * Executes one request (any but NBD_CMD_DISC). Never rejects: what goes wrong is the reply, and `report` is
- * told of what was the source's fault.
- */
+/** What requests are executed with. */
+export interface Execution {
+  /** Where the memory of replies comes from. */
+  readonly shelf: BufferShelf;
+  readonly signal: AbortSignal;
+  /** Told of what was the source's fault. */
+  readonly report: (error: unknown) => void;
+}
+
+/** A reply, and the memory that its data lies in: it may go back to the shelf once the reply was sent. */
+export interface ExecutedRequest {
+  readonly reply: Reply;
+  readonly memory?: ArrayBuffer;
+}
+
+/** Executes one request (any but NBD_CMD_DISC). Never rejects: what goes wrong is the reply. */
 export async function executeRequest(
   request: ServerRequest,
   negotiated: Negotiated,
-  signal: AbortSignal,
-  report: (error: unknown) => void,
-): Promise<Reply> {
+  execution: Execution,
+): Promise<ExecutedRequest> {
   const refusal = refusalOf(request, negotiated);
-  if (refusal) return { kind: 'error', ...refusal };
+  if (refusal) return { reply: { kind: 'error', ...refusal } };
   try {
-    if (request.type === NBD_CMD_READ) return await read(request, negotiated, signal);
-    if (request.type === NBD_CMD_BLOCK_STATUS) return await blockStatus(request, negotiated);
-    return { kind: 'success' }; // FLUSH: nothing was written. CACHE: a hint.
+    if (request.type === NBD_CMD_READ) return await read(request, negotiated, execution);
+    if (request.type === NBD_CMD_BLOCK_STATUS) return { reply: await blockStatus(request, negotiated) };
+    return { reply: { kind: 'success' } }; // FLUSH: nothing was written. CACHE: a hint.
   } catch (error) {
-    report(error);
-    return { kind: 'error', errno: NBD_EIO, message: errorLine(error) };
+    execution.report(error);
+    return { reply: { kind: 'error', errno: NBD_EIO, message: errorLine(error) } };
   }
 }
 
@@ -125,11 +137,22 @@ function sizeRefusal({ type, length }: ServerRequest, negotiated: Negotiated): R
  * Reads everything before the first byte of the reply leaves, so that an error is still an error chunk, and
  * known zeroes are holes that nobody reads.
  */
-async function read(request: ServerRequest, negotiated: Negotiated, signal: AbortSignal): Promise<Reply> {
+async function read(
+  request: ServerRequest,
+  negotiated: Negotiated,
+  { shelf, signal }: Execution,
+): Promise<ExecutedRequest> {
   const { source } = negotiated.served;
   const ranges = await planRead(request, negotiated);
   const total = ranges.reduce((sum, { zero, length }) => sum + (zero ? 0 : length), 0);
-  const memory = Buffer.allocUnsafeSlow(total);
+  if (total === 0)
+    return {
+      reply: {
+        kind: 'content',
+        pieces: ranges.map(({ offset, length }) => ({ kind: 'hole', offset, length })),
+      },
+    };
+  const memory = shelf.take(total);
   const pieces: ContentPiece[] = [];
   let used = 0;
   for (const { offset, length, zero } of ranges) {
@@ -137,12 +160,12 @@ async function read(request: ServerRequest, negotiated: Negotiated, signal: Abor
       pieces.push({ kind: 'hole', offset, length });
       continue;
     }
-    const bytes = memory.subarray(used, used + length);
+    const bytes = new Uint8Array(memory, used, length);
     used += length;
     await source.readInto(offset, bytes, signal);
     pieces.push({ kind: 'data', offset, bytes });
   }
-  return { kind: 'content', pieces };
+  return { reply: { kind: 'content', pieces }, memory };
 }
 
 interface ReadRange {

@@ -1,10 +1,14 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import { BufferShelf } from '../../buffers/buffer-shelf.js';
 import { errorLine, NbdeltaError, UsageError } from '../../errors.js';
 import { describeAddress, formatNbdUri, type NbdAddress } from '../protocol/uri.js';
 import { ClientConnection, type ConnectionSettings } from './client-connection.js';
 import { exportTable, type ServedExport } from './served-export.js';
 import { readServerTls, type ServerTls } from './server-tls.js';
 import { claimSocketPath, listenPrivately } from './unix-listener.js';
+
+/** Memory of replies that waits to be used again: what a client has under way that reads as fast as it can. Bytes. */
+const REPLY_MEMORY_KEPT = 16 << 20;
 
 export interface NbdServerOptions {
   readonly exports: readonly ServedExport[];
@@ -46,6 +50,7 @@ export async function startNbdServer(options: NbdServerOptions): Promise<NbdServ
     policy: { exports, tls: tls !== undefined, extendedHeaders: options.extendedHeaders ?? true },
     tls,
     handshakeTimeoutMs: options.handshakeTimeoutMs ?? 10_000,
+    shelf: new BufferShelf(REPLY_MEMORY_KEPT),
     onError: options.onError ?? (() => undefined),
   };
   const server = new ListeningServer(settings, options.maxConnections ?? 100);
