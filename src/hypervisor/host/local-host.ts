@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { chmod, lchown, lstat, mkdir, open, readdir, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HypervisorError } from '../../errors.js';
+import { makeFolders } from '../../process/make-folders.js';
 import type { Host, HostUser } from './host.js';
 import { hostFailure, isMissing } from './host-failure.js';
 import { type ProgramResult, type RunOptions, runProgram } from './run-program.js';
@@ -19,7 +20,7 @@ export class LocalHost implements Host {
     const path = join(base, name);
     try {
       // Searchable for all: QEMU's user must pass through it, and learns no more than that it is there.
-      await mkdir(base, { recursive: true, mode: 0o711 });
+      await makeFolders(base, 0o711);
       checkBase(base, await stat(base));
       await mkdir(path, { mode: 0o700 });
     } catch (error) {

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { errorLine, StorageError } from '../../errors.js';
 import { parseRunName } from '../../hypervisor/run-name.js';
+import { makeFolders } from '../../process/make-folders.js';
 import { withCleanUp } from '../clean-up.js';
 import {
   decodeJournalEntry,
@@ -45,7 +46,7 @@ export class StateFolder {
     const file = this.#file(entry.record.run);
     const temporary = join(this.#runs, `.${randomBytes(8).toString('hex')}`);
     try {
-      await makeFolders(this.#runs);
+      await makeFolders(this.#runs, 0o700);
       const handle = await open(temporary, 'wx', 0o600);
       try {
         await handle.writeFile(encodeJournalEntry(entry));
@@ -115,24 +116,6 @@ export class StateFolder {
   #file(run: string): string {
     return join(this.#runs, `${run}.json`);
   }
-}
-
-/** One after another: Node's own recursive mkdir never comes back where a system refuses with ENOENT, as /proc does. */
-async function makeFolders(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return;
-    const parent = dirname(path);
-    if (code !== 'ENOENT' || parent === path || (await isFolder(parent))) throw error;
-    await makeFolders(parent);
-    await mkdir(path, { mode: 0o700 });
-  }
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
 
 async function readEntry(file: string, run: string): Promise<JournalEntry> {

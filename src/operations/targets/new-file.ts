@@ -1,18 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import {
-  chmod,
-  chown,
-  type FileHandle,
-  link,
-  lstat,
-  mkdir,
-  open,
-  realpath,
-  rename,
-  rm,
-} from 'node:fs/promises';
+import { chmod, chown, type FileHandle, link, lstat, open, realpath, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errorLine, TargetError } from '../../errors.js';
+import { makeFolders } from '../../process/make-folders.js';
 
 /**
  * A file under construction. It carries its final name only when it is complete: a restore that was killed
@@ -125,7 +115,7 @@ export async function syncFolder(path: string): Promise<void> {
 /** Makes the folder for restored disks. */
 export async function makeTargetFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await makeFolders(path, 0o777);
   } catch (cause) {
     throw targetFailed('make folder', path, cause);
   }
