@@ -9,7 +9,9 @@ const GIB = 2 ** 30;
 /** First line of `PROGRAM --version`, shortened to its number. */
 function versionOf(program) {
   if (!hasProgram(program)) return `${program} missing`;
-  const { stdout, stderr } = spawnSync(program, ['--version'], { encoding: 'utf8' });
+  const { stdout, stderr } = spawnSync(program, [program === 'restic' ? 'version' : '--version'], {
+    encoding: 'utf8',
+  });
   return `${program} ${/\d+\.\d+(\.\d+)?/.exec(`${stdout}${stderr}`)?.[0] ?? '?'}`;
 }
 
@@ -31,7 +33,7 @@ export function roomIn(dir) {
 export function describeMachine() {
   const model = cpus()[0]?.model ?? 'unknown processor';
   const memory = (availableMemory() / GIB).toFixed(1);
-  const versions = ['qemu-nbd', 'nbdcopy', 'zstd'].map(versionOf).join(', ');
+  const versions = ['qemu-nbd', 'nbdcopy', 'zstd', 'restic', 'virtnbdbackup'].map(versionOf).join(', ');
   return [
     `${availableParallelism()} cores, ${model.trim()}, ${memory} GiB of memory available, Linux ${release()}`,
     `node ${process.versions.node}, ${versions}`,

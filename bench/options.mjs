@@ -1,21 +1,23 @@
 /** What `npm run bench -- …` takes. */
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-
-const USAGE = `npm run bench [-- options]
-  --dir FOLDER    where disk, repositories and restored files go (default /dev/shm)
-  --size GIB      size of the disk; half of it has data (default 4, less when memory is short)
-  --runs N        paired runs of each comparison (default 3)
-  --only NAMES    comma-separated: codec,read,full,incremental,restore,change-map,
-                  open-chain,startup
-`;
 
 /** Comparisons by name, in the order in which they run. */
 export const SUITES = [
-  ...['codec', 'read', 'full', 'incremental', 'restore'],
+  ...['stages', 'read', 'full', 'incremental', 'restore', 'serve', 'upkeep', 'disks', 'libvirt'],
   ...['change-map', 'open-chain', 'startup'],
 ];
 /** Those that make what they measure themselves, and need no disk. */
 export const ALONE = ['change-map', 'open-chain', 'startup'];
+
+const USAGE = `npm run bench [-- options]
+  --dir FOLDER      where disk, repositories and restored files go (default /dev/shm)
+  --results FOLDER  where results.json, table.md and plot.svg go (default bench/results)
+  --size GIB        size of the disk; half of it has data (default 4, less when memory is short)
+  --runs N          rounds of each comparison (default 5)
+  --only NAMES      comma-separated: ${SUITES.slice(0, 7).join(',')},
+                    ${SUITES.slice(7).join(',')}
+`;
 
 function fail(line) {
   process.stderr.write(`${line}\n\n${USAGE}`);
@@ -30,11 +32,9 @@ function wholeNumber(name, text) {
 
 function parse(args) {
   const string = { type: 'string' };
+  const options = { dir: string, results: string, size: string, runs: string, only: string };
   try {
-    return parseArgs({
-      args,
-      options: { dir: string, size: string, runs: string, only: string, help: { type: 'boolean' } },
-    }).values;
+    return parseArgs({ args, options: { ...options, help: { type: 'boolean' } } }).values;
   } catch (error) {
     return fail(error.message);
   }
@@ -52,8 +52,9 @@ export function readOptions(args) {
   if (unknown !== undefined) fail(`--only ${unknown}: expected some of ${SUITES.join(',')}`);
   return {
     dir: values.dir ?? '/dev/shm',
+    results: values.results ?? fileURLToPath(new URL('results', import.meta.url)),
     sizeGib: values.size === undefined ? undefined : wholeNumber('size', values.size),
-    runs: wholeNumber('runs', values.runs ?? '3'),
+    runs: wholeNumber('runs', values.runs ?? '5'),
     suites: SUITES.filter(name => only.includes(name)),
   };
 }

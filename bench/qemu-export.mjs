@@ -7,7 +7,7 @@ const READY_TIMEOUT_MS = 20_000;
 
 /**
  * Serves an image as export `disk`; `args` are more of qemu-nbd's.
- * @returns its NBD URI, and `stop` to end it.
+ * @returns its NBD URI, its socket and its process, and `stop` to end it.
  */
 export async function serveImage(scratch, image, format, args) {
   const socket = scratch.path(`${image}.sock`);
@@ -36,5 +36,5 @@ export async function serveImage(scratch, image, format, args) {
     child.kill('SIGTERM');
     await ended;
   };
-  return { uri: `nbd+unix:///disk?socket=${socket}`, stop, [Symbol.asyncDispose]: stop };
+  return { uri: `nbd+unix:///disk?socket=${socket}`, socket, pid: child.pid, stop };
 }

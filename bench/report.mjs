@@ -1,4 +1,4 @@
-/** What the benchmarks print. */
+/** What the benchmarks print while they run. */
 
 export function say(line = '') {
   process.stdout.write(`${line}\n`);
@@ -6,38 +6,44 @@ export function say(line = '') {
 
 const seconds = value => (Number.isNaN(value) ? '-' : `${value.toFixed(2)} s`);
 const mebibytes = value => (Number.isNaN(value) ? '-' : `${Math.round(value / 2 ** 20)} MiB`);
+const percent = value => (Number.isNaN(value) ? '-' : `${Math.round(value * 100)} %`);
 
-function row(label, sample, bytes) {
-  const speed = `${Math.round(bytes / 2 ** 20 / sample.wall)} MiB/s`;
-  const cells = [seconds(sample.wall), seconds(sample.cpu), mebibytes(sample.memory), speed];
-  return `  ${label.padEnd(46)}${cells.map(cell => cell.padStart(12)).join('')}`;
+/** A figure with its unit: `1.23×`, `34 MiB`. */
+export function figure(value, unit) {
+  if (unit === '×') return `${value.toFixed(2)}×`;
+  if (unit === 's') return seconds(value);
+  return `${Math.round(value)} ${unit}`;
 }
 
-function expectation(label, value, met) {
-  say(`  ${label.padEnd(46)} ${value}: ${met ? 'met' : 'NOT MET'}`);
+/** Columns of one contender: wall, CPU, peak memory, all cores' share of work, speed, how much faster ours is. */
+export function cellsOf(contender, bytes) {
+  const { wall, cpu, memory, busy, ratio } = contender;
+  const speed = bytes > 0 ? `${Math.round(bytes / 2 ** 20 / wall)} MiB/s` : '-';
+  const against = ratio
+    ? `${ratio.median.toFixed(2)}× (${ratio.low.toFixed(2)} to ${ratio.high.toFixed(2)})`
+    : '';
+  return [seconds(wall), seconds(cpu), mebibytes(memory), percent(busy), speed, against];
 }
 
-/**
- * One comparison. `bytes` is the data that both move; `expect` has the least `ratio` (missing: none was set) and
- * the most `memory` of ours.
- */
-export function reportComparison({ name, bytes, labels, expect }, result) {
-  const heads = ['wall', 'user+sys', 'peak', 'data/wall'].map(head => head.padStart(12)).join('');
-  say(`\n${name.padEnd(48)}${heads}`);
-  say(row(labels.ours, result.ours, bytes));
-  if (result.theirs) {
-    say(row(labels.theirs, result.theirs, bytes));
-    const range = `${result.ratio.toFixed(2)}× (${result.low.toFixed(2)} to ${result.high.toFixed(2)})`;
-    if (expect.ratio === undefined) say(`  ${'as fast as the other'.padEnd(46)} ${range}`);
-    else expectation(`as fast as the other, at least ${expect.ratio}×`, range, result.ratio >= expect.ratio);
-  } else {
-    say(`  ${labels.theirs}: missing on this machine, nothing to compare with`);
+export const HEADS = ['wall', 'user+sys', 'peak', 'cores', 'data/wall', 'ours is faster'];
+const WIDTHS = [10, 10, 10, 8, 13, 24];
+
+const columns = cells => cells.map((cell, index) => cell.padStart(WIDTHS[index])).join('');
+
+/** `at least 1.15×: 1.20×, met` */
+export function sentenceOf({ value, unit, atLeast, atMost, met }) {
+  const limit =
+    atLeast === undefined ? `at most ${figure(atMost, unit)}` : `at least ${figure(atLeast, unit)}`;
+  if (value === undefined) return `${limit}: cannot be judged here`;
+  return `${limit}: ${figure(value, unit)}, ${met ? 'met' : 'NOT MET'}`;
+}
+
+/** Prints one comparison. */
+export function reportContest({ name, bytes, contenders, targets }) {
+  say(`\n${name.padEnd(44)}${columns(HEADS)}`);
+  for (const contender of contenders) {
+    if (contender.missing) say(`  ${contender.name}: left out, ${contender.missing}`);
+    else say(`  ${contender.name.padEnd(42)}${columns(cellsOf(contender, bytes))}`);
   }
-  if (Number.isNaN(result.ours.memory)) return;
-  const limit = expect.memory;
-  expectation(
-    `peak memory, at most ${mebibytes(limit)}`,
-    mebibytes(result.ours.memory),
-    result.ours.memory <= limit,
-  );
+  for (const target of targets) say(`  ${target.what}, ${sentenceOf(target)}`);
 }

@@ -24,6 +24,8 @@ export function openScratch(dir) {
       child.once('close', () => children.delete(child));
       return child;
     },
-    remove: name => rmSync(join(folder, name), { recursive: true, force: true }),
+    remove(...names) {
+      for (const name of names) rmSync(join(folder, name), { recursive: true, force: true });
+    },
   };
 }

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { hasProgram } from '../test/run/setup.mjs';
-import { median } from './pairs.mjs';
+import { median } from './contest.mjs';
 import { serveImage } from './qemu-export.mjs';
 import { say } from './report.mjs';
 import { openScratch } from './scratch.mjs';
