@@ -5,15 +5,19 @@
 import { reportContest } from './report.mjs';
 
 /**
- * @typedef {{wall: number, cpu: number, memory: number, busy?: number}} Sample seconds, seconds, bytes, and the share
- *   of all cores' time that something ran (0 to 1).
- * @typedef {{name: string, run: () => Promise<Sample>} | {name: string, missing: string}} Contender `missing`: why it
- *   cannot run here.
- * @typedef {{what: string, atLeast?: number, atMost?: number, unit?: '×'|'MiB'|'s'|'%',
- *   of: (result: object) => number | undefined}} Target `of` takes its figure out of the result; undefined: cannot
- *   be judged here.
+ * @typedef {{wall: number, cpu: number, memory: number, busy?: number}} Sample seconds, seconds, bytes, and the share of
+ *   all cores' time that something ran (0 to 1).
+ * @typedef {{name: string, run?: () => Promise<Sample>, missing?: string}} Contender `missing`: why it cannot run here.
+ * @typedef {Sample & {name: string, missing?: string, samples?: Sample[], ratio?: {median: number, low: number, high:
+ *   number}}} Standing medians, the highest memory, and how many times faster ours is.
+ * @typedef {{suite: string, name: string, bytes: number, contenders: Standing[], targets: Judged[]}} Result
+ * @typedef {{what: string, atLeast?: number, atMost?: number, unit?: string}} Limit
+ * @typedef {Limit & {of: (result: Result) => number | undefined}} Target `of` takes its figure out of the result;
+ *   undefined: cannot be judged here.
+ * @typedef {Limit & {value?: number, met?: boolean}} Judged
  */
 
+/** @param {number[]} values */
 export function median(values) {
   const sorted = [...values].sort((one, other) => one - other);
   const middle = sorted.length >> 1;
@@ -72,27 +76,34 @@ function judge(target, result) {
 
 /**
  * Runs one comparison, prints it, and keeps it in `bench.results`.
- * @param bench what `run.mjs` made; `runs` and `results` are used here.
+ * @param {{runs: number, results: Result[]}} bench what `run.mjs` made.
  * @param {{suite: string, name: string, bytes: number, contenders: Contender[], targets?: Target[]}} what `bytes`: the
  *   data that ours moves, for speeds.
- * @returns the result: `{suite, name, bytes, contenders, targets}`, contenders in the same order.
+ * @returns {Promise<Result>} contenders in the same order.
  */
 export async function contest(bench, { suite, name, bytes, contenders, targets = [] }) {
   const samples = await runRounds(bench.runs, contenders);
-  const result = { suite, name, bytes };
-  result.contenders = contenders.map((each, index) => describe(each, samples[index], samples[0]));
+  const standings = contenders.map((each, index) => describe(each, samples[index], samples[0]));
+  /** @type {Result} */
+  const result = { suite, name, bytes, contenders: standings, targets: [] };
   result.targets = targets.map(target => judge(target, result));
   bench.results.push(result);
   reportContest(result);
   return result;
 }
 
-/** A target on how many times faster ours is than the contender at `index`. */
+/**
+ * A target on how many times faster ours is than the contender at `index`.
+ * @returns {Target}
+ */
 export function fasterThan(index, what, atLeast) {
   return { what, atLeast, of: ({ contenders }) => contenders[index].ratio?.median };
 }
 
-/** A target on our own peak memory in bytes. */
+/**
+ * A target on our own peak memory in bytes.
+ * @returns {Target}
+ */
 export function memoryAtMost(bytes) {
   return {
     what: 'peak memory',
