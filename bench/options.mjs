@@ -1,4 +1,5 @@
 /** What `npm run bench -- …` takes. */
+import { accessSync, constants, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -30,6 +31,16 @@ function wholeNumber(name, text) {
   return value;
 }
 
+function writableFolder(path) {
+  try {
+    accessSync(path, constants.W_OK);
+    if (statSync(path).isDirectory()) return path;
+    return fail(`--dir ${path}: not a folder`);
+  } catch (error) {
+    return fail(`--dir ${path}: expected a folder that can be written (${error.code})`);
+  }
+}
+
 function parse(args) {
   const string = { type: 'string' };
   const options = { dir: string, results: string, size: string, runs: string, only: string };
@@ -51,7 +62,7 @@ export function readOptions(args) {
   const unknown = only.find(name => !SUITES.includes(name));
   if (unknown !== undefined) fail(`--only ${unknown}: expected some of ${SUITES.join(',')}`);
   return {
-    dir: values.dir ?? '/dev/shm',
+    dir: writableFolder(values.dir ?? '/dev/shm'),
     results: values.results ?? fileURLToPath(new URL('results', import.meta.url)),
     sizeGib: values.size === undefined ? undefined : wholeNumber('size', values.size),
     runs: wholeNumber('runs', values.runs ?? '5'),

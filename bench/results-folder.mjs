@@ -36,7 +36,7 @@ export async function openResults(folder) {
 
 /** Writes what there is so far; called after each comparison, so that an interrupted run leaves its part. */
 export function writeResults(folder, run) {
-  if (folder === undefined) return;
+  if (folder === undefined || run.comparisons.length + run.others.length === 0) return;
   writeFileSync(join(folder, 'results.json'), `${JSON.stringify(run, null, 2)}\n`);
   writeFileSync(join(folder, 'table.md'), tableOf(run));
   writeFileSync(join(folder, 'plot.svg'), plotResults(run.comparisons, run.machine.join('; ')));

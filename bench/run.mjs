@@ -106,10 +106,15 @@ const save = () => writeResults(folder, run);
 const needsDisk = options.suites.some(name => !ALONE.includes(name));
 if (needsDisk && hasProgram('qemu-nbd')) await compareOnDisk(options, run, save);
 for (const name of ALONE.filter(each => options.suites.includes(each))) {
-  const text = runScript(`${name}.mjs`);
-  say(`\n${text}`);
-  run.others.push({ name, lines: text.split('\n') });
+  try {
+    const text = runScript(`${name}.mjs`);
+    say(`\n${text}`);
+    run.others.push({ name, lines: text.split('\n') });
+  } catch (error) {
+    say(`\n${name}: ended early, ${error.message}`);
+  }
   save();
 }
-if (folder) say(`\nresults.json, table.md and plot.svg are in ${folder}`);
+if (folder && run.comparisons.length + run.others.length > 0)
+  say(`\nresults.json, table.md and plot.svg are in ${folder}`);
 process.exit(0);
