@@ -5,6 +5,9 @@ import { existsSync, readFileSync } from 'node:fs';
 
 const TIME = ['/usr/bin/time', '/bin/time'].find(path => existsSync(path));
 
+// Makes every node read all certificates of the system as it starts, for nothing here: a setting of the machine.
+delete process.env.NODE_EXTRA_CA_CERTS;
+
 /** Whether CPU time and peak memory can be measured: GNU time asks wait4() for them. */
 export const canMeasure = TIME !== undefined;
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { packageFile } from '../operations/package-file.js';
 import { EXIT_CODES_HELP } from './exit-codes.js';
 import type { Output } from './output.js';
 
@@ -60,7 +61,7 @@ async function loadCommands(name: string | undefined): Promise<ReadonlySet<AddCo
 }
 
 function readVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(packageFile('package.json'), 'utf8');
   const { version } = JSON.parse(text) as { readonly version: string };
   return version;
 }

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 const reason = z.object({ code: z.string().min(1), text: z.string() });
 

@@ -1,5 +1,8 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { NbdeltaError } from '../errors.js';
+
+// A process reads a few documents of each kind: zod would spend more on code for them than the code saves.
+z.config({ jitless: true });
 
 /** What makes a JSON file ours: which format, up to which version, and which required features we know. */
 export interface DocumentKind<Schema extends z.ZodType> {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { RepositoryError } from '../errors.js';
 import { encodeDocument } from './json-document.js';
 import { isCertainlyGone, type ProcessProbe, procProbe } from './process-identity.js';

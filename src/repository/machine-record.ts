@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { RepositoryError } from '../errors.js';
 import { type DocumentKind, decodeDocument } from './json-document.js';
 import { isMachineName } from './machine-name.js';

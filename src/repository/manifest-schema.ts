@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { isMachineName } from './machine-name.js';
 import { PIN_NAME } from './pin.js';
 import { isPointId } from './point-id.js';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { DamagedError, NbdeltaError } from '../errors.js';
 import { type DocumentKind, decodeDocument, describeIssue, encodeDocument } from './json-document.js';
 import { manifestSchema, STANDS_FOR } from './manifest-schema.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { NbdeltaError, RepositoryError, UsageError } from '../errors.js';
 import { type DocumentKind, decodeDocument, encodeDocument } from './json-document.js';
 import type { StorageBackend } from './storage-backend.js';

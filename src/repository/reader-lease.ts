@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { StorageError } from '../errors.js';
 import { encodeDocument } from './json-document.js';
 import { isPointId } from './point-id.js';

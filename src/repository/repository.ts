@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type NbdeltaError, RepositoryError, StorageError } from '../errors.js';
 import { readableAncestry } from './chain.js';
 import { type DocumentKind, decodeDocument, encodeDocument } from './json-document.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** In a point's folder: what the last verification found. Nothing else depends on it. */
 export const VERDICT_NAME = 'verified.json';

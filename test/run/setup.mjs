@@ -102,8 +102,12 @@ function listFiles(folder, suffix) {
   return readdirSync(folder, { recursive: true }).filter(file => file.endsWith(suffix));
 }
 
+/** What `bundle.mjs` makes of the modules: whole at each build. */
+const BUNDLE = 'bundle/';
+
 function removeOrphans() {
   for (const file of listFiles(join(ROOT, 'dist'), '.js')) {
+    if (file.startsWith(BUNDLE)) continue;
     const stem = file.slice(0, -'.js'.length);
     if (existsSync(join(ROOT, 'src', `${stem}.ts`))) continue;
     for (const suffix of ['.js', '.js.map', '.d.ts'])
@@ -118,7 +122,13 @@ function isBuildFresh() {
   const built = modified(BUILT);
   const sources = listFiles(join(ROOT, 'src'), '.ts');
   const hasOutput = file => existsSync(join(ROOT, 'dist', file.replace(/\.ts$/, '.js')));
-  const inputs = ['tsconfig.json', 'package-lock.json', ...sources.map(file => join('src', file))];
+  if (!hasOutput(`${BUNDLE}main.js`)) return false;
+  const inputs = [
+    'tsconfig.json',
+    'package-lock.json',
+    'test/run/bundle.mjs',
+    ...sources.map(file => join('src', file)),
+  ];
   return sources.every(hasOutput) && inputs.every(file => modified(join(ROOT, file)) <= built);
 }
 

@@ -140,8 +140,8 @@ function checkSource(path: string, source: string): Violation[] {
 function checkBin(path: string, source: string): Violation[] {
   return readImports(source)
     .filter(({ specifier }) => !specifier.startsWith('node:'))
-    .filter(({ specifier }) => !resolvePath(path, specifier).startsWith('dist/cli/'))
-    .map(({ specifier }) => `${path} imports ${specifier}: bin may import dist/cli only`);
+    .filter(({ specifier }) => !resolvePath(path, specifier).startsWith('dist/bundle/'))
+    .map(({ specifier }) => `${path} imports ${specifier}: bin may import dist/bundle only`);
 }
 
 /** All violations of a tree of `src/**` and `bin/**`; none when it is in order. */

@@ -89,8 +89,8 @@ describe('the checker of the rooms', () => {
     ['src/misc/x.ts', '', 'is in no room'],
     ['src/nbd/x.ts', '', 'is in no room'],
     ['src/version.ts', '', 'is in no room'],
-    ['bin/nbdelta.js', "import { X } from '../dist/operations/x.js';", 'bin may import dist/cli only'],
-    ['bin/nbdelta.js', "import { X } from 'commander';", 'bin may import dist/cli only'],
+    ['bin/nbdelta.js', "import { X } from '../dist/operations/x.js';", 'bin may import dist/bundle only'],
+    ['bin/nbdelta.js', "import { X } from 'commander';", 'bin may import dist/bundle only'],
   ])('%s: %j is refused', (path, source, reason) => {
     const violations = check(path, source);
     expect(violations).toHaveLength(1);
@@ -108,7 +108,7 @@ describe('the checker of the rooms', () => {
     ['src/index.ts', "export type { X } from './archive/x.js';\nexport { Y } from './operations/y.js';"],
     ['src/operations/x.ts', "import { X } from '../hypervisor/x.js';"],
     ['src/operations/x.ts', "readFileSync(new URL('../../package.json', import.meta.url))"],
-    ['bin/nbdelta.js', "import { main } from '../dist/cli/main.js';"],
+    ['bin/nbdelta.js', "import { main } from '../dist/bundle/main.js';"],
   ])('%s: %j is in order', (path, source) => {
     expect(check(path, source)).toEqual([]);
   });

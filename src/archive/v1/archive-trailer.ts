@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { NbdeltaError } from '../../errors.js';
 import { ARCHIVE_ID_PATTERN } from './archive-id.js';
 import { MAX_VOLUMES, TRAILER_LENGTH } from './format-limits.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { HypervisorError } from '../../errors.js';
 
 const bitmap = z.object({ name: z.string(), flags: z.array(z.string()).default([]) });

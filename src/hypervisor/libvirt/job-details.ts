@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { HypervisorError } from '../../errors.js';
 import type { SessionRecord } from '../session-record.js';
 

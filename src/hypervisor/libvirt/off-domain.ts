@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { HypervisorError } from '../../errors.js';
 import type { Action, BeginRequest, SweepRequest } from '../front-end.js';
 import { ImageFrontEnd } from '../image/image-front-end.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { QmpClient } from './qmp-client.js';
 import { QmpCommandError } from './qmp-error.js';
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { lstat } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { AbortedError, errorLine, HypervisorError } from '../../errors.js';
 import {
   decodeQmpMessage,

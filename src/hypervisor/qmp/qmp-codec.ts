@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** A value that a QMP command takes. */
 export type QmpValue = string | number | boolean | null | readonly QmpValue[] | QmpArguments;

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What tells one place from another; everything else may be a credential or change from day to day. */
 const PLACE = [

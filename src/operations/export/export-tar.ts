@@ -8,11 +8,12 @@ import type { MachineStore } from '../../repository/machine-store.js';
 import type { Point } from '../../repository/manifest.js';
 import { MANIFEST_DIGEST_NAME, MANIFEST_NAME } from '../../repository/manifest.js';
 import type { Repository } from '../../repository/repository.js';
+import { packageFile } from '../package-file.js';
 import type { ProgressListener } from '../progress.js';
 
 /** The script that restores with Python's standard library, tar and zstd. */
-const SCRIPT = new URL('../../../fixtures/restore-v1.py', import.meta.url);
-const FORMAT = new URL('../../../docs/format/archive-v1.md', import.meta.url);
+const SCRIPT = packageFile('fixtures/restore-v1.py');
+const FORMAT = packageFile('docs/format/archive-v1.md');
 const PIECE = 1 << 20;
 
 export interface ExportTarOptions {

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { sessionRecordSchema } from '../../hypervisor/session-record.js';
 
 const processIdentity = z.object({

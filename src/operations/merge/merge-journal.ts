@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MachineLock } from '../../repository/lock.js';
 import { type MachineStore, RESUME_NAME } from '../../repository/machine-store.js';
 import { pointTimeMs } from '../../repository/point-id.js';
