@@ -81,6 +81,8 @@ export interface DigestedBytes {
 export interface FramePool extends AsyncDisposable {
   /** Most threads that work at once. */
   readonly threads: number;
+  /** Starts all threads now, for whoever will soon have work for them: otherwise each starts with its first job. */
+  warmUp(): void;
   seal(job: SealJob): Promise<SealedFrame>;
   open(job: OpenJob): Promise<OpenedFrame>;
   /** The digest that a frame of these bytes has. */
@@ -102,6 +104,10 @@ class WorkerFramePool implements FramePool {
   constructor(team: WorkerTeam, threads: number) {
     this.#team = team;
     this.threads = threads;
+  }
+
+  warmUp(): void {
+    this.#team.warmUp();
   }
 
   async seal({ raw, rawLength, pieceLengths, out }: SealJob): Promise<SealedFrame> {

@@ -50,6 +50,11 @@ export class WorkerTeam {
     });
   }
 
+  /** Starts all threads now: each needs a moment until it can work. */
+  warmUp(): void {
+    while (this.#ended === undefined && this.#members.length < this.#threads) this.#start();
+  }
+
   /** Ends the threads; jobs that are not done are rejected. Safe to call twice. */
   close(): Promise<void> {
     this.#closing ??= this.#end(new AbortedError('frame pool closed'));

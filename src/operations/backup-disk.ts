@@ -15,7 +15,7 @@ import type { CheckedDisk, CheckedOptions } from './backup-options.js';
 import { describeSource } from './machine-source.js';
 import { ReadPace } from './read-pace.js';
 import { rescanDisk } from './rescan-disk.js';
-import { storeDisk } from './store-disk.js';
+import { type StoreBuffers, storeDisk } from './store-disk.js';
 
 /** Connects to a disk's export and asks for its allocation and its bitmap. */
 export async function connectDisk(disk: CheckedDisk, options: CheckedOptions): Promise<NbdClient> {
@@ -121,6 +121,7 @@ export async function backUpDisk(
   changes: DiskChanges,
   point: PointWriter,
   pool: FramePool,
+  buffers: StoreBuffers,
   options: CheckedOptions,
 ): Promise<StoredDisk> {
   const { client, disk, base, plan } = job;
@@ -142,6 +143,7 @@ export async function backUpDisk(
       writer,
       pool,
       frameSize: options.frameSize,
+      buffers,
       pace,
       signal: options.signal,
       onProgress: done => options.onProgress?.({ phase: 'data', disk: disk.name, done, total }),

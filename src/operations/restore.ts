@@ -62,8 +62,9 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const repository = await useRepository(options.repository);
   await using resolved = await repository.hold(options.point, 'restore');
   const plan = await planTargets(options, resolved.point.manifest);
-  await using opened = await openChains(resolved, plan, options.signal);
   await using pool = openReadingPool(options.threads);
+  pool.warmUp();
+  await using opened = await openChains(resolved, plan, options.signal);
   const disks = await restoreAll(opened.chains, plan, pool, options);
   const { machine, point } = resolved;
   return { machine: machine.name, point: point.manifest.id, disks, elapsedMs: performance.now() - started };

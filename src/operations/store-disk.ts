@@ -18,6 +18,18 @@ const MAX_FRAMES_IN_FLIGHT = 24;
 /** Sealed frames that the writer may hold: one pack that fills and one that is being written, 16 frames each. */
 const FRAMES_HELD = 32;
 
+/** The memory that frames pass through. One disk after another may use it; after a failure parts of it are missing. */
+export class StoreBuffers {
+  readonly raws: BufferSlots;
+  readonly outs: BufferSlots;
+
+  constructor(pool: FramePool, frameSize: number) {
+    const inFlight = Math.min(MAX_FRAMES_IN_FLIGHT, FRAMES_READING + 2 * pool.threads);
+    this.raws = new BufferSlots(inFlight, frameSize);
+    this.outs = new BufferSlots(inFlight + FRAMES_HELD, sealedCapacity(frameSize));
+  }
+}
+
 export interface StoreDiskOptions {
   readonly reader: DiskReader;
   readonly changes: ExtentList;
@@ -25,6 +37,8 @@ export interface StoreDiskOptions {
   readonly pool: FramePool;
   /** Raw bytes of a frame. */
   readonly frameSize: number;
+  /** Default: memory of its own. */
+  readonly buffers?: StoreBuffers | undefined;
   /** Limits how fast it reads; stopped when something fails. */
   readonly pace?: ReadPace | null;
   readonly signal?: AbortSignal | undefined;
@@ -42,10 +56,7 @@ export interface StoreDiskOptions {
  * @returns bytes read from the export.
  */
 export async function storeDisk(options: StoreDiskOptions): Promise<number> {
-  const inFlight = Math.min(MAX_FRAMES_IN_FLIGHT, FRAMES_READING + 2 * options.pool.threads);
-  const raws = new BufferSlots(inFlight, options.frameSize);
-  const outs = new BufferSlots(inFlight + FRAMES_HELD, sealedCapacity(options.frameSize));
-  const pipeline = new Pipeline(options, raws, outs);
+  const pipeline = new Pipeline(options, options.buffers ?? new StoreBuffers(options.pool, options.frameSize));
   for (const plan of planFrames(options.changes, options.frameSize)) {
     if (!(await pipeline.add(plan))) break;
   }
@@ -64,7 +75,7 @@ class Pipeline {
   #readBytes = 0;
   #zeroBytes = 0;
 
-  constructor(options: StoreDiskOptions, raws: BufferSlots, outs: BufferSlots) {
+  constructor(options: StoreDiskOptions, { raws, outs }: StoreBuffers) {
     this.#options = options;
     this.#pieces = new PieceReader(options.reader, options.pace);
     this.#raws = raws;
