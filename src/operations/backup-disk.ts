@@ -23,6 +23,8 @@ export async function connectDisk(disk: CheckedDisk, options: CheckedOptions): P
   return connectNbd(disk.uri, {
     contexts: wantsBitmap ? [CONTEXT_BASE_ALLOCATION, bitmapContext(disk.bitmap)] : [CONTEXT_BASE_ALLOCATION],
     ...(options.connections !== undefined && { connections: options.connections }),
+    ...(options.requestBytes !== undefined && { requestBytes: options.requestBytes }),
+    ...(options.windowBytes !== undefined && { windowBytes: options.windowBytes }),
     ...(options.timeoutMs !== undefined && { timeoutMs: options.timeoutMs }),
     ...(options.retries !== undefined && { retries: options.retries }),
     ...(options.signal && { signal: options.signal }),

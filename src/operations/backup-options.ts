@@ -70,6 +70,10 @@ export interface BackupOptions {
   readonly threads?: number | undefined;
   /** Connections for each disk; default 4. */
   readonly connections?: number | undefined;
+  /** Largest single read that is sent to the server. Bytes; default 1 MiB. */
+  readonly requestBytes?: number | undefined;
+  /** Bytes of reads under way for each disk; default: 2 MiB, and more where that reads faster. */
+  readonly windowBytes?: number | undefined;
   /** Bytes per second that are read from the disks at most; default: as fast as it goes. At least 64 KiB. */
   readonly rate?: number | undefined;
   readonly timeoutMs?: number | undefined;

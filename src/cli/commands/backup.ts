@@ -37,6 +37,8 @@ interface Options extends CommonOptions, JobOptions {
   readonly allowPartial?: boolean;
   readonly threads?: number;
   readonly connections?: number;
+  readonly requestSize?: number;
+  readonly readAhead?: number;
   readonly rate?: number;
   readonly timeout?: number;
   readonly retries?: number;
@@ -202,6 +204,12 @@ function addTransferOptions(command: Command): void {
     .option('--frame-size <size>', 'raw bytes compressed at once (default: 1M)', sizeInBytes)
     .option('--threads <n>', 'threads for compression (default: what the machine has)', wholeNumber(1))
     .option('--connections <n>', 'connections for each disk (default: 4)', wholeNumber(1))
+    .option('--request-size <size>', 'largest read that is sent to the server (default: 1M)', sizeInBytes)
+    .option(
+      '--read-ahead <size>',
+      'bytes of reads under way for each disk (default: 2M, and more where that reads faster)',
+      sizeInBytes,
+    )
     .option(
       '--rate <size>',
       'bytes read per second at most, e.g. 20M (default: as fast as it goes)',
@@ -218,5 +226,6 @@ function backupOptions(options: Options): Omit<BackupOptions, 'disks' | 'machine
     ...{ repository: repo, codec: compression, timeoutMs: timeout },
     ...{ level, rescan, machineId, fullEvery, maxChain, allowPartial },
     ...{ threads, connections, retries, frameSize, rate },
+    ...{ requestBytes: options.requestSize, windowBytes: options.readAhead },
   };
 }

@@ -17,6 +17,8 @@ export interface ClientOptions {
   readonly retryDelayMs?: number;
   /** Largest single READ or WRITE on the wire; the server's maximum bounds it too. Default 1 MiB. */
   readonly requestBytes?: number;
+  /** Bytes of reads under way at once, of all connections together. Default: 2 MiB, and more where that reads faster. */
+  readonly windowBytes?: number;
   /** Offer extended (64-bit) headers; default true. */
   readonly extendedHeaders?: boolean;
   /** Offer structured replies; default true. Without them there is no block status. */
@@ -27,8 +29,8 @@ export interface ClientOptions {
   readonly onReconnect?: (cause: Error) => void;
 }
 
-export type ResolvedOptions = Required<Omit<ClientOptions, 'signal' | 'onReconnect'>> &
-  Pick<ClientOptions, 'signal' | 'onReconnect'>;
+export type ResolvedOptions = Required<Omit<ClientOptions, 'signal' | 'onReconnect' | 'windowBytes'>> &
+  Pick<ClientOptions, 'signal' | 'onReconnect' | 'windowBytes'>;
 
 /** Fills in the defaults. @throws UsageError for numbers that make no sense. */
 export function resolveOptions(options: ClientOptions): ResolvedOptions {
@@ -47,6 +49,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   atLeast('connections', resolved.connections, 1);
   atLeast('retries', resolved.retries, 0);
   atLeast('requestBytes', resolved.requestBytes, 1);
+  if (resolved.windowBytes !== undefined) atLeast('windowBytes', resolved.windowBytes, 1);
   atLeast('timeoutMs', resolved.timeoutMs, 1);
   atLeast('handshakeTimeoutMs', resolved.handshakeTimeoutMs, 1);
   return resolved;

@@ -63,7 +63,7 @@ export class NbdClient {
   readonly uri: NbdUri;
   readonly #options: ResolvedOptions;
   readonly #pool: ConnectionPool;
-  readonly #window = new ReadWindow();
+  readonly #window: ReadWindow;
   readonly #onAbort = () => void this.close();
   /** Writes so far, and how many reconnects there had been at the first one that no flush covers. */
   #writes = 0;
@@ -74,6 +74,7 @@ export class NbdClient {
     this.uri = uri;
     this.#options = options;
     this.#pool = pool;
+    this.#window = new ReadWindow(options.windowBytes);
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 

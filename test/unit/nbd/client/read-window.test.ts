@@ -6,7 +6,7 @@ const MIB = 1 << 20;
 /** Reads `total` bytes in requests of 1 MiB through a window, from a server whose rate follows from what is under way. */
 function read(total: number, rateOf: (underWay: number) => number) {
   let now = 0;
-  const window = new ReadWindow(() => now);
+  const window = new ReadWindow(undefined, () => now);
   let asked = 0;
   let underWay = 0;
   let most = 0;
@@ -43,13 +43,32 @@ function read(total: number, rateOf: (underWay: number) => number) {
 
 describe('ReadWindow', () => {
   it('stays small for a server that more requests make slower', () => {
-    const { window } = read(2048 * MIB, underWay => (underWay > 4 * MIB ? 1 : 3) * 1000 * 1000);
-    expect(window.limit).toBeLessThanOrEqual(8 * MIB);
+    const { window } = read(2048 * MIB, underWay => (underWay > 2 * MIB ? 1 : 3) * 1000 * 1000);
+    expect(window.limit).toBeLessThanOrEqual(4 * MIB);
   });
 
   it('stays small for a server that is as fast with few', () => {
     const { window } = read(2048 * MIB, () => 300_000);
-    expect(window.limit).toBeLessThanOrEqual(8 * MIB);
+    expect(window.limit).toBeLessThanOrEqual(4 * MIB);
+  });
+
+  it.each([3, 7, 20, 50])('does not take the noise of a busy machine for a gain (period %i)', period => {
+    let reads = 0;
+    const { window } = read(2048 * MIB, () => 300_000 * (1 + 0.15 * Math.sin(reads++ / period)));
+    expect(window.limit).toBeLessThanOrEqual(4 * MIB);
+  });
+
+  it('stays as it is when it was set, whatever the server does', () => {
+    const window = new ReadWindow(3 * MIB, () => 0);
+    expect(window.limit).toBe(3 * MIB);
+    let now = 0;
+    const set = new ReadWindow(MIB, () => now);
+    for (let index = 0; index < 500; index++) {
+      void set.enter(MIB);
+      now += 1000 / (index + 1);
+      set.leave(MIB);
+    }
+    expect(set.limit).toBe(MIB);
   });
 
   it('grows for storage far away, up to its bound', () => {
@@ -59,21 +78,21 @@ describe('ReadWindow', () => {
   });
 
   it('lets a read larger than the window go alone, and never more than 256 at once', () => {
-    const window = new ReadWindow(() => 0);
+    const window = new ReadWindow(undefined, () => 0);
     expect(window.enter(100 * MIB)).toBeUndefined();
     expect(window.enter(1)).toBeInstanceOf(Promise);
-    const many = new ReadWindow(() => 0);
+    const many = new ReadWindow(undefined, () => 0);
     for (let index = 0; index < 256; index++) expect(many.enter(1)).toBeUndefined();
     expect(many.enter(1)).toBeInstanceOf(Promise);
   });
 
   it('gives room to who waits longest', async () => {
-    const window = new ReadWindow(() => 0);
-    window.enter(4 * MIB);
+    const window = new ReadWindow(undefined, () => 0);
+    window.enter(2 * MIB);
     const order: string[] = [];
-    const large = window.enter(3 * MIB)!.then(() => order.push('large'));
-    const small = window.enter(MIB)!.then(() => order.push('small'));
-    window.leave(4 * MIB);
+    const large = window.enter(1.5 * MIB)!.then(() => order.push('large'));
+    const small = window.enter(0.5 * MIB)!.then(() => order.push('small'));
+    window.leave(2 * MIB);
     await Promise.all([large, small]);
     expect(order).toEqual(['large', 'small']);
   });
