@@ -6,10 +6,8 @@ import type { FramePool } from '../codec/frame-pool.js';
 import { AbortedError } from '../errors.js';
 import type { Range } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
+import { framesInFlight } from './frames-in-flight.js';
 import type { RestoreTarget } from './targets/restore-target.js';
-
-/** Frames being read, decoded or written at once. */
-const FRAMES_IN_FLIGHT = 16;
 
 export interface RestoreDiskOptions {
   readonly chain: OpenChain;
@@ -45,9 +43,10 @@ class RestoreWork {
     this.#options = options;
     this.#schedule = new FrameSchedule(options.chain);
     const capacity = frameCapacity(options.chain);
+    const inFlight = framesInFlight(options.pool.threads);
     this.#slots = {
-      stored: new BufferSlots(FRAMES_IN_FLIGHT, capacity.stored),
-      raw: new BufferSlots(FRAMES_IN_FLIGHT, capacity.raw),
+      stored: new BufferSlots(inFlight, capacity.stored),
+      raw: new BufferSlots(inFlight, capacity.raw),
     };
   }
 

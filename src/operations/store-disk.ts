@@ -6,15 +6,10 @@ import { type FramePool, type SealedFrame, sealedCapacity } from '../codec/frame
 import { AbortedError } from '../errors.js';
 import type { ExtentList, Range } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
+import { framesInFlight } from './frames-in-flight.js';
 import { type DiskReader, PieceReader } from './piece-reader.js';
 import type { ReadPace } from './read-pace.js';
 
-/**
- * Frames being read or sealed at once: two for each codec thread (at work, and waiting) and some to read. More
- * do not help, they cost: buffers fall out of the processor's cache, on our side and on the server's.
- */
-const FRAMES_READING = 4;
-const MAX_FRAMES_IN_FLIGHT = 24;
 /** Sealed frames that the writer may hold: one pack that fills and one that is being written, 16 frames each. */
 const FRAMES_HELD = 32;
 
@@ -24,7 +19,7 @@ export class StoreBuffers {
   readonly outs: BufferSlots;
 
   constructor(pool: FramePool, frameSize: number) {
-    const inFlight = Math.min(MAX_FRAMES_IN_FLIGHT, FRAMES_READING + 2 * pool.threads);
+    const inFlight = framesInFlight(pool.threads);
     this.raws = new BufferSlots(inFlight, frameSize);
     this.outs = new BufferSlots(inFlight + FRAMES_HELD, sealedCapacity(frameSize));
   }
@@ -56,7 +51,10 @@ export interface StoreDiskOptions {
  * @returns bytes read from the export.
  */
 export async function storeDisk(options: StoreDiskOptions): Promise<number> {
-  const pipeline = new Pipeline(options, options.buffers ?? new StoreBuffers(options.pool, options.frameSize));
+  const pipeline = new Pipeline(
+    options,
+    options.buffers ?? new StoreBuffers(options.pool, options.frameSize),
+  );
   for (const plan of planFrames(options.changes, options.frameSize)) {
     if (!(await pipeline.add(plan))) break;
   }

@@ -3,8 +3,7 @@ import type { OpenChain } from '../../chain/open-chain.js';
 import type { FramePool } from '../../codec/frame-pool.js';
 import { AbortedError } from '../../errors.js';
 import { BufferSlots } from '../buffer-slots.js';
-
-const FRAMES_IN_FLIGHT = 16;
+import { framesInFlight } from '../frames-in-flight.js';
 
 export interface CheckFramesOptions {
   readonly pool: FramePool;
@@ -22,8 +21,9 @@ export async function checkFrames(
   { pool, signal, onChecked, onDamaged }: CheckFramesOptions,
 ): Promise<void> {
   const capacity = frameCapacity(chain);
-  const stored = new BufferSlots(FRAMES_IN_FLIGHT, capacity.stored);
-  const raw = new BufferSlots(FRAMES_IN_FLIGHT, capacity.raw);
+  const inFlight = framesInFlight(pool.threads);
+  const stored = new BufferSlots(inFlight, capacity.stored);
+  const raw = new BufferSlots(inFlight, capacity.raw);
   const running = new Set<Promise<void>>();
   const failures: unknown[] = [];
   let goesOn = true;
