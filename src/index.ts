@@ -11,6 +11,12 @@ export type { StatusRun } from './nbd/client/status-run.js';
 export type { NbdAddress, NbdTls, NbdUri } from './nbd/protocol/uri.js';
 export { type BackupResult, backup } from './operations/backup.js';
 export type { BackupDisk, BackupFile, BackupOptions, BackupStep } from './operations/backup-options.js';
+export {
+  type MeasuredStages,
+  type MeasureStagesOptions,
+  measureStages,
+} from './operations/bench/measure-stages.js';
+export type { StageCost, StageName } from './operations/bench/stage-costs.js';
 export { type ConnectOptions, connect, type ExportClient } from './operations/connect.js';
 export { type CopyOptions, type CopyResult, copy } from './operations/copy/copy.js';
 export { type DefinedGuest, type DefineGuestOptions, defineGuest } from './operations/define-guest.js';

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { packageFile } from '../operations/package-file.js';
 import { EXIT_CODES_HELP } from './exit-codes.js';
 import type { Output } from './output.js';
 
@@ -31,6 +30,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
   doctor: async () => (await import('./commands/doctor.js')).addDoctorCommand,
   recover: async () => (await import('./commands/recover.js')).addRecoverCommand,
   session: async () => (await import('./commands/session.js')).addSessionCommand,
+  bench: async () => (await import('./commands/bench.js')).addBenchCommand,
   demo: async () => (await import('./commands/demo.js')).addDemoCommand,
 };
 
@@ -41,7 +41,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<AddCommand>>> = {
 export async function createProgram(name?: string, output?: Output): Promise<Command> {
   const program = new Command('nbdelta')
     .description('Pull changed blocks of QEMU guests over NBD, keep them as archives, restore any point.')
-    .version(readVersion(), VERSION_OPTIONS.join(', '))
+    .version(await readVersion(), VERSION_OPTIONS.join(', '))
     .addHelpText('after', EXIT_CODES_HELP)
     // Commands take over both: thrown instead of exiting, and printed as all other errors are.
     .exitOverride()
@@ -60,7 +60,8 @@ async function loadCommands(name: string | undefined): Promise<ReadonlySet<AddCo
   return new Set(await Promise.all(loads.map(load => load())));
 }
 
-function readVersion(): string {
+async function readVersion(): Promise<string> {
+  const { packageFile } = await import('../operations/package-file.js');
   const text = readFileSync(packageFile('package.json'), 'utf8');
   const { version } = JSON.parse(text) as { readonly version: string };
   return version;

@@ -1,0 +1,80 @@
+import type { MeasuredStages } from '../../operations/bench/measure-stages.js';
+import {
+  byteCostOf,
+  coresToLoopLimit,
+  STAGE_THREADS,
+  scaledRate,
+  stageRate,
+} from '../../operations/bench/stage-costs.js';
+import { formatBytes, formatDuration, formatRate } from './format.js';
+import { formatCard, formatTable } from './table.js';
+import type { View } from './view.js';
+
+/** Machines that the figures are carried over to. */
+const CORES = [1, 2, 4, 8, 16, 32];
+/** Bits per second. */
+const NETWORKS = [10e9, 25e9, 100e9];
+
+/** Less says nothing of a disk. Bytes. */
+const ENOUGH = 64 * 2 ** 20;
+
+const perSecond = (rate: number | undefined) => (rate === undefined ? '' : `${formatBytes(rate)}/s`);
+const gbit = (bytesPerSecond: number) => `${((bytesPerSecond * 8) / 1e9).toFixed(1)} Gbit/s`;
+
+/** What each stage costs. */
+export function formatStages({ stages }: MeasuredStages, { style }: View): string[] {
+  const columns = [
+    { title: 'STAGE' },
+    { title: 'THREAD' },
+    { title: 'BYTES', align: 'right' },
+    { title: 'CPU', align: 'right' },
+    { title: 'PER CPU SECOND', align: 'right' },
+  ] as const;
+  const rows = stages.map(cost => [
+    cost.stage,
+    STAGE_THREADS[cost.stage],
+    cost.bytes > 0 ? formatBytes(cost.bytes) : '',
+    formatDuration(cost.cpuSeconds * 1000),
+    perSecond(stageRate(cost)),
+  ]);
+  return formatTable(columns, rows, style);
+}
+
+/** What follows for a full backup: on this export, on larger machines, and on fast networks. */
+export function formatScaling({ stages, read, connections }: MeasuredStages, { style }: View): string[] {
+  const connected = `${connections} connection${connections === 1 ? '' : 's'}`;
+  const speed = `${formatRate(read.bytes, read.seconds * 1000)} (${formatBytes(read.bytes)}, ${connected})`;
+  const cost = byteCostOf(stages);
+  if (cost === undefined || read.bytes < ENOUGH) {
+    const enough = `too little data for more: ${formatBytes(ENOUGH)} would do`;
+    return [...formatCard([['read, by the clock', speed]], style), enough];
+  }
+  const loop = 1 / cost.loop;
+  const scaled = CORES.map(cores => scaledRate(cost, cores));
+  const lines = formatCard(
+    [
+      ['read, by the clock', speed],
+      ['a codec thread', perSecond(1 / cost.codec)],
+      ['the event loop', `${perSecond(loop)}, ${gbit(loop)}; full from ${coresToLoopLimit(cost)} cores on`],
+    ],
+    style,
+  );
+  const table = formatTable(
+    [
+      { title: 'CORES', align: 'right' },
+      { title: 'FULL BACKUP', align: 'right' },
+      { title: 'NETWORK', align: 'right' },
+      { title: 'LIMIT' },
+    ],
+    scaled.map(({ cores, rate, limit }) => [String(cores), perSecond(rate), gbit(rate), limit]),
+    style,
+  );
+  const processes = NETWORKS.map(bits => `${bits / 1e9} Gbit/s: ${Math.ceil(bits / 8 / loop)}`).join(', ');
+  return [
+    ...lines,
+    '',
+    'Calculated for a server on another machine:',
+    ...table,
+    `processes that fill a network (one for each guest): ${processes}`,
+  ];
+}
