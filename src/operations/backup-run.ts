@@ -95,8 +95,9 @@ export class BackupRun implements AsyncDisposable {
       codec: this.#options.codec,
       ...(this.#options.threads !== undefined && { threads: this.#options.threads }),
     });
-    pool.warmUp();
     const { jobs } = planned;
+    // What a bitmap says changed may be nothing: then no thread is needed.
+    if (jobs.some(({ plan }) => plan.method !== 'bitmap')) pool.warmUp();
     const changes = await this.#findAllChanges(machine, before.list, planned, pool);
     this.#options.onStep?.('mapped');
     const entries: DiskEntry[] = [];
