@@ -3,6 +3,9 @@
 const WIDTH = { label: 330, bars: 480, value: 170 };
 const ROW = 20;
 const TITLE = 26;
+/** Where the axis has numbers. */
+const TICKS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50];
+const COLOURS = { faster: '#2a7f62', slower: '#b5533c', limit: '#8a8a8a' };
 
 const escapeXml = text => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
@@ -17,7 +20,7 @@ function openScale(ratios) {
 function drawRow({ name, ratio }, y, x) {
   const [from, to] = [x(1), x(ratio.median)].sort((one, other) => one - other);
   const middle = y + ROW / 2;
-  const fill = ratio.median >= 1 ? '#2a7f62' : '#b5533c';
+  const fill = COLOURS[name.startsWith('the limit') ? 'limit' : ratio.median >= 1 ? 'faster' : 'slower'];
   const value = `${ratio.median.toFixed(2)}× (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`;
   return [
     `<text x="${WIDTH.label - 10}" y="${middle + 4}" text-anchor="end">${escapeXml(name)}</text>`,
@@ -27,15 +30,25 @@ function drawRow({ name, ratio }, y, x) {
   ];
 }
 
-/** @param results comparisons as `contest` returns them. */
+function drawAxis(low, high, [top, bottom], x) {
+  const ticks = TICKS.filter(tick => tick >= low && tick <= high);
+  return ticks.flatMap(tick => [
+    `<line x1="${x(tick).toFixed(1)}" x2="${x(tick).toFixed(1)}" y1="${top}" y2="${bottom}" stroke="${tick === 1 ? '#666' : '#ddd'}"/>`,
+    `<text x="${x(tick).toFixed(1)}" y="${top - 5}" text-anchor="middle" fill="#555">${tick}×</text>`,
+  ]);
+}
+
+/** @param results comparisons as `contest` returns them. @param machine lines that describe it. */
 export function plotResults(results, machine) {
   const groups = results
     .map(({ name, contenders }) => ({ name, peers: contenders.filter(contender => contender.ratio) }))
     .filter(({ peers }) => peers.length > 0);
-  const x = openScale(groups.flatMap(({ peers }) => peers.flatMap(({ ratio }) => [ratio.low, ratio.high])));
+  const ratios = groups.flatMap(({ peers }) => peers.flatMap(({ ratio }) => [ratio.low, ratio.high]));
+  const x = openScale(ratios);
   const width = WIDTH.label + WIDTH.bars + WIDTH.value;
+  const top = 50 + 16 * machine.length;
   const body = [];
-  let y = 50;
+  let y = top;
   for (const { name, peers } of groups) {
     body.push(`<text x="10" y="${y + 18}" font-weight="bold">${escapeXml(name)}</text>`);
     y += TITLE;
@@ -44,13 +57,16 @@ export function plotResults(results, machine) {
       y += ROW;
     }
   }
-  const axis = `<line x1="${x(1).toFixed(1)}" x2="${x(1).toFixed(1)}" y1="44" y2="${y}" stroke="#888" stroke-dasharray="3 3"/>`;
+  const about = machine.map(
+    (line, index) =>
+      `<text x="10" y="${38 + 16 * index}" fill="#555" font-size="11">${escapeXml(line)}</text>`,
+  );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${y + 12}" font-family="sans-serif" font-size="12">`,
     `<rect width="${width}" height="${y + 12}" fill="#fff"/>`,
-    `<text x="10" y="20" font-size="14">How many times faster nbdelta is: median and range (right of the line: faster)</text>`,
-    `<text x="10" y="38" fill="#555">${escapeXml(machine)}</text>`,
-    axis,
+    '<text x="10" y="20" font-size="14">How many times faster nbdelta is: median and range of the rounds. Right of 1×: faster. Grey: what no program beats</text>',
+    ...about,
+    ...drawAxis(Math.min(...ratios), Math.max(...ratios), [top, y], x),
     ...body,
     '</svg>',
     '',

@@ -39,5 +39,5 @@ export function writeResults(folder, run) {
   if (folder === undefined || run.comparisons.length + run.others.length === 0) return;
   writeFileSync(join(folder, 'results.json'), `${JSON.stringify(run, null, 2)}\n`);
   writeFileSync(join(folder, 'table.md'), tableOf(run));
-  writeFileSync(join(folder, 'plot.svg'), plotResults(run.comparisons, run.machine.join('; ')));
+  writeFileSync(join(folder, 'plot.svg'), plotResults(run.comparisons, run.machine));
 }

@@ -81,7 +81,7 @@ async function compareFirstByte(bench) {
         run: () => firstByte(bench, () => servePoint(scratch, 'long', 'bench', 'first')),
       },
       {
-        name: 'node that does nothing',
+        name: 'the limit: node that does nothing',
         run: () => runTimed(scratch, [[process.execPath, '-e', '0']]),
       },
     ],

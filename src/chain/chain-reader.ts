@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { BufferShelf } from '../buffers/buffer-shelf.js';
 import type { FramePool } from '../codec/frame-pool.js';
 import { AbortedError, UsageError } from '../errors.js';
@@ -8,11 +9,11 @@ import { SequentialStreams } from './sequential-streams.js';
 
 export interface ChainReaderOptions {
   readonly pool: FramePool;
-  /** Bound on decoded frames kept. Bytes; default 64 MiB. At least one frame is always kept. */
+  /** Bound on decoded frames kept. Bytes; default 32 MiB. At least one frame is always kept. */
   readonly cacheBytes?: number | undefined;
 }
 
-const DEFAULT_CACHE = 64 << 20;
+const DEFAULT_CACHE = 32 << 20;
 /** Segments of one read that are decoded at the same time: it bounds the frames that are held beyond the cache. */
 const SEGMENTS_AT_ONCE = 16;
 /** Buffers that wait to be used again: those of a read and of what is read ahead. Bytes. */
@@ -30,13 +31,17 @@ export class ChainReader {
   readonly #shelf = new BufferShelf(BUFFERS_KEPT);
   readonly #cache: FrameCache;
   readonly #streams = new SequentialStreams();
+  /** Stored bytes of frames are in memory only as many as the threads work on, and some that are being read. */
+  readonly #turn: ReturnType<typeof pLimit>;
 
   constructor(chain: OpenChain, { pool, cacheBytes = DEFAULT_CACHE }: ChainReaderOptions) {
     this.chain = chain;
     this.#pool = pool;
+    this.#turn = pLimit(2 * pool.threads + 2);
     const loader = {
       rawLength: (archive: number, frame: number) => chain.archives[archive]!.frames.rawLengthAt(frame),
-      load: (archive: number, frame: number, raw: ArrayBuffer) => this.#decode(archive, frame, raw),
+      load: (archive: number, frame: number, raw: ArrayBuffer) =>
+        this.#turn(() => this.#decode(archive, frame, raw)),
     };
     this.#cache = new FrameCache(loader, this.#shelf, cacheBytes);
   }

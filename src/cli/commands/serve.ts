@@ -53,7 +53,7 @@ export function addServeCommand(program: Command): void {
       'offer what changed since this point as dirty bitmap ID of that point (repeatable)',
       collect,
     )
-    .option('--cache <size>', 'most memory for decoded frames, for each disk (default: 64M)', sizeInBytes);
+    .option('--cache <size>', 'most memory for decoded frames, for each disk (default: 32M)', sizeInBytes);
   withTls(command);
   withRepository(command);
   withCommonOptions(command, EXAMPLES).action((point: string, options: Options) =>

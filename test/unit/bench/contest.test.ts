@@ -41,13 +41,13 @@ describe('a comparison of the benchmark', () => {
     const result = await contest({ runs: 1, results: [] }, what);
     expect(result.contenders[1]).toEqual(missing);
     expect(result.targets[0]).not.toHaveProperty('met');
-    expect(plotResults([result], 'a machine')).not.toContain('theirs');
+    expect(plotResults([result], ['a machine'])).not.toContain('theirs');
   });
 
   it('is plotted with its ratio, and with names that are safe in XML', async () => {
     const contenders = [contender('ours', [1], []), contender('<them> & co', [3], [])];
     const result = await contest({ runs: 1, results: [] }, { suite: 's', name: 'n', bytes: 1, contenders });
-    const plot = plotResults([result], 'a machine');
+    const plot = plotResults([result], ['a machine']);
     expect(plot).toContain('&lt;them&gt; &amp; co');
     expect(plot).toContain('3.00× (3.00–3.00)');
   });
