@@ -76,7 +76,10 @@ async function compareNothing(bench) {
             'latest',
           ]),
       },
-      { name: 'the limit: node that does nothing', run: () => runTimed(scratch, [[process.execPath, '-e', '0']]) },
+      {
+        name: 'the limit: node that does nothing',
+        run: () => runTimed(scratch, [[process.execPath, '-e', '0']]),
+      },
     ],
     targets: [
       { what: 'start to committed', unit: 's', atMost: 0.7, of: ({ contenders }) => contenders[0].wall },
