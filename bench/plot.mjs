@@ -66,7 +66,7 @@ export function plotResults(results, machine) {
     `<rect width="${width}" height="${y + 12}" fill="#fff"/>`,
     '<text x="10" y="20" font-size="14">How many times faster nbdelta is: median and range of the rounds. Right of 1×: faster. Grey: what no program beats</text>',
     ...about,
-    ...drawAxis(Math.min(...ratios), Math.max(...ratios), [top, y], x),
+    ...drawAxis(Math.min(1, ...ratios), Math.max(1, ...ratios), [top, y], x),
     ...body,
     '</svg>',
     '',

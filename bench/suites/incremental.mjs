@@ -2,7 +2,7 @@
 import { hasProgram } from '../../test/run/setup.mjs';
 import { peer, runBackup, runZstdPipe, ZSTD_PIPE } from '../contenders.mjs';
 import { contest, fasterThan, memoryAtMost } from '../contest.mjs';
-import { BLOCK, CHANGED, changedOverlay, fullRepository, linkRepository, run } from '../prepared.mjs';
+import { BLOCK, CHANGED, changedOverlay, fullRepository, linkRepository } from '../prepared.mjs';
 import { serveImage } from '../qemu-export.mjs';
 import { say } from '../report.mjs';
 import { runTimed } from '../timed-command.mjs';
@@ -48,43 +48,4 @@ export async function compareIncremental(bench) {
   });
   await served.stop();
   await changed.stop();
-  await compareNothing(bench);
-}
-
-/** A disk of 1 TiB of which nothing changed: what an hourly backup of a quiet guest costs. */
-async function compareNothing(bench) {
-  const { scratch } = bench;
-  run('qemu-img', 'create', '-q', '-f', 'qcow2', scratch.path('quiet.qcow2'), '1T');
-  run('qemu-img', 'bitmap', '--add', scratch.path('quiet.qcow2'), 'b0');
-  const served = await serveImage(scratch, 'quiet.qcow2', 'qcow2', ['-r', '-B', 'b0']);
-  const source = [`disk=${served.uri}`];
-  await runBackup(scratch, 'quiet', source, ['--level', 'full']);
-  await contest(bench, {
-    suite: 'incremental',
-    name: 'incremental of nothing, disk of 1 TiB',
-    bytes: 0,
-    contenders: [
-      {
-        name: 'nbdelta backup, incremental',
-        run: () =>
-          runBackup(scratch, 'quiet', source, [
-            '--level',
-            'incremental',
-            '--bitmap',
-            'b0',
-            '--since',
-            'latest',
-          ]),
-      },
-      {
-        name: 'the limit: node that does nothing',
-        run: () => runTimed(scratch, [[process.execPath, '-e', '0']]),
-      },
-    ],
-    targets: [
-      { what: 'start to committed', unit: 's', atMost: 0.7, of: ({ contenders }) => contenders[0].wall },
-    ],
-  });
-  await served.stop();
-  scratch.remove('quiet', 'quiet.qcow2');
 }

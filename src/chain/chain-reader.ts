@@ -16,6 +16,8 @@ export interface ChainReaderOptions {
 const DEFAULT_CACHE = 32 << 20;
 /** Segments of one read that are decoded at the same time: it bounds the frames that are held beyond the cache. */
 const SEGMENTS_AT_ONCE = 16;
+/** Frames that are loaded at once, however few threads there are: storage far away answers late. */
+const LEAST_AT_ONCE = 6;
 /** Buffers that wait to be used again: those of a read and of what is read ahead. Bytes. */
 const BUFFERS_KEPT = 24 << 20;
 /** How far a read-ahead looks for the next frame. */
@@ -31,13 +33,13 @@ export class ChainReader {
   readonly #shelf = new BufferShelf(BUFFERS_KEPT);
   readonly #cache: FrameCache;
   readonly #streams = new SequentialStreams();
-  /** Stored bytes of frames are in memory only as many as the threads work on, and some that are being read. */
+  /** No more frames have their stored bytes in memory than the threads work on, and some that are being read. */
   readonly #turn: ReturnType<typeof pLimit>;
 
   constructor(chain: OpenChain, { pool, cacheBytes = DEFAULT_CACHE }: ChainReaderOptions) {
     this.chain = chain;
     this.#pool = pool;
-    this.#turn = pLimit(2 * pool.threads + 2);
+    this.#turn = pLimit(Math.max(LEAST_AT_ONCE, 2 * pool.threads + 2));
     const loader = {
       rawLength: (archive: number, frame: number) => chain.archives[archive]!.frames.rawLengthAt(frame),
       load: (archive: number, frame: number, raw: ArrayBuffer) =>

@@ -13,7 +13,7 @@ export interface OpenChainOptions {
   /** `MACHINE[@POINT]`. */
   readonly point: string;
   readonly disk: string;
-  /** Bound on decoded frames kept. Bytes; default 64 MiB. */
+  /** Bound on decoded frames kept. Bytes; default 32 MiB. */
   readonly cacheBytes?: number | undefined;
   readonly threads?: number | undefined;
 }

@@ -25,10 +25,25 @@ export async function streamDisk(options: StreamDiskOptions): Promise<void> {
   const reader = new ChainReader(chain, { pool });
   const watch = watchOutput(output, options.signal);
   const pending: Promise<Uint8Array>[] = [];
+  try {
+    await writeSteps(options, reader, pending, watch);
+  } finally {
+    // The chain is closed next: nobody reads it any more by then.
+    await Promise.allSettled(pending);
+    watch.stop();
+  }
+}
+
+async function writeSteps(
+  { chain, output, signal, onProgress }: StreamDiskOptions,
+  reader: ChainReader,
+  pending: Promise<Uint8Array>[],
+  watch: OutputWatch,
+): Promise<void> {
   let asked = 0;
   let done = 0;
   while (done < chain.size) {
-    if (options.signal?.aborted) throw new AbortedError('restore', options.signal.reason);
+    if (signal?.aborted) throw new AbortedError('restore', signal.reason);
     for (; pending.length < AHEAD && asked < chain.size; asked += STEP) {
       const step = readStep(reader, asked);
       // It is awaited in its turn; until then its failure must not count as unhandled.
@@ -38,10 +53,9 @@ export async function streamDisk(options: StreamDiskOptions): Promise<void> {
     const bytes = await pending.shift()!;
     if (!output.write(bytes)) await Promise.race([drained(output), watch.failed]);
     done += bytes.byteLength;
-    options.onProgress?.(done);
+    onProgress?.(done);
   }
   await Promise.race([flushed(output), watch.failed]);
-  watch.stop();
 }
 
 interface OutputWatch {

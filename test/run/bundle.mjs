@@ -14,18 +14,18 @@ const FOLDER = 'dist/bundle';
 const REQUIRE =
   "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);";
 
-/** Names of the packages in the bundle. */
+/** Folders of the packages in the bundle; one package may lie in another. */
 function packagesOf({ inputs }) {
-  const names = Object.keys(inputs).map(
-    path => /(?:^|\/)node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1],
+  const folders = Object.keys(inputs).map(
+    path => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(path)?.[0],
   );
-  return [...new Set(names.filter(name => name !== undefined))].sort();
+  return [...new Set(folders.filter(folder => folder !== undefined))].sort();
 }
 
 /** A package's licence as it came, which whoever gets a copy of the package must get too. */
-function licenceOf(name) {
-  const folder = join(ROOT, 'node_modules', name);
-  const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+function licenceOf(path) {
+  const folder = join(ROOT, path);
+  const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
   const files = readdirSync(folder).filter(file => /^licen[cs]e/i.test(file));
   if (files.length === 0) throw new Error(`${name} has no licence file`);
   const texts = files.map(file => readFileSync(join(folder, file), 'utf8').trim());

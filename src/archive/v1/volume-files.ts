@@ -1,4 +1,4 @@
-import { ChainError, type NbdeltaError } from '../../errors.js';
+import { AbortedError, ChainError, type NbdeltaError } from '../../errors.js';
 import {
   type ArchiveHeader,
   decodeArchiveHeader,
@@ -40,6 +40,7 @@ export class VolumeFiles {
   readonly #ended = new Map<number, Promise<OpenVolume>>();
   readonly #checked = new Map<number, Promise<ArchiveHeader>>();
   #archiveId: string | undefined;
+  #closed = false;
 
   constructor(options: VolumeFilesOptions) {
     this.#options = options;
@@ -71,8 +72,9 @@ export class VolumeFiles {
     return once(this.#checked, volume, () => this.#checkHeader(volume));
   }
 
-  /** Closes what is open. Safe twice. */
+  /** Closes what is open; nothing is opened any more. Safe twice. */
   async close(): Promise<void> {
+    this.#closed = true;
     const opened = await Promise.allSettled(this.#ended.values());
     this.#ended.clear();
     this.#checked.clear();
@@ -83,6 +85,8 @@ export class VolumeFiles {
   }
 
   async #openEnd(volume: number): Promise<OpenVolume> {
+    // A read that waited for its turn must not open what nobody would close.
+    if (this.#closed) throw new AbortedError('reading an archive that is closed');
     const reader = await this.#options.readVolume(volume);
     try {
       this.#checkSize(volume, reader.size);

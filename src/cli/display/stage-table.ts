@@ -1,9 +1,9 @@
 import type { MeasuredStages } from '../../operations/bench/measure-stages.js';
 import {
   byteCostOf,
-  coresToLoopLimit,
   STAGE_THREADS,
   scaledRate,
+  scalingLimit,
   stageRate,
 } from '../../operations/bench/stage-costs.js';
 import { formatBytes, formatDuration, formatRate } from './format.js';
@@ -17,6 +17,13 @@ const NETWORKS = [10e9, 25e9, 100e9];
 
 /** Less says nothing of a disk. Bytes. */
 const ENOUGH = 64 * 2 ** 20;
+
+const LIMITS = {
+  cores: 'cores',
+  'event loop': 'the event loop, which is one thread',
+  'codec threads': 'the codec, which has 16 threads at most',
+  writing: 'one thread that writes at a time',
+} as const;
 
 const perSecond = (rate: number | undefined) => (rate === undefined ? '' : `${formatBytes(rate)}/s`);
 const gbit = (bytesPerSecond: number) => `${((bytesPerSecond * 8) / 1e9).toFixed(1)} Gbit/s`;
@@ -50,12 +57,14 @@ export function formatScaling({ stages, read, connections }: MeasuredStages, { s
     return [...formatCard([['read, by the clock', speed]], style), enough];
   }
   const loop = 1 / cost.loop;
+  const most = scalingLimit(cost);
   const scaled = CORES.map(cores => scaledRate(cost, cores));
   const lines = formatCard(
     [
       ['read, by the clock', speed],
       ['a codec thread', perSecond(1 / cost.codec)],
-      ['the event loop', `${perSecond(loop)}, ${gbit(loop)}; full from ${coresToLoopLimit(cost)} cores on`],
+      ['the event loop', `${perSecond(loop)}, ${gbit(loop)}`],
+      ['at most', `${perSecond(most.rate)}, from ${most.cores} cores on: limited by ${LIMITS[most.limit]}`],
     ],
     style,
   );
@@ -69,7 +78,9 @@ export function formatScaling({ stages, read, connections }: MeasuredStages, { s
     scaled.map(({ cores, rate, limit }) => [String(cores), perSecond(rate), gbit(rate), limit]),
     style,
   );
-  const processes = NETWORKS.map(bits => `${bits / 1e9} Gbit/s: ${Math.ceil(bits / 8 / loop)}`).join(', ');
+  const processes = NETWORKS.map(bits => `${bits / 1e9} Gbit/s: ${Math.ceil(bits / 8 / most.rate)}`).join(
+    ', ',
+  );
   return [
     ...lines,
     '',

@@ -74,7 +74,7 @@ export class NbdClient {
     this.uri = uri;
     this.#options = options;
     this.#pool = pool;
-    this.#window = new ReadWindow(options.windowBytes);
+    this.#window = new ReadWindow({ fixed: options.windowBytes, requestBytes: options.requestBytes });
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 

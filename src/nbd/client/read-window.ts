@@ -9,14 +9,27 @@ const MAX_COMMANDS = 256;
 /** A rate is measured over at least so much, while somebody waits. */
 const EPOCH_BYTES = 16 * MIB;
 const EPOCH_MS = 30;
-/** A larger window that nobody fills in so many bytes goes back: nothing speaks for it. */
-const IDLE_BYTES = 64 * MIB;
+/** When nobody fills a window on trial, it is measured over so much, by the clock. */
+const UNFILLED_BYTES = 64 * MIB;
 /** A larger window must read this much faster to stay, twice: once may be the noise of a busy machine. */
 const GAIN = 1.3;
 /** So much faster is no noise: storage far away reads twice as fast with twice as much under way. */
 const CLEAR_GAIN = 1.7;
-/** Epochs until a larger window is tried again. */
+/** A smaller window stays when it is about as fast. */
+const SAME = 0.95;
+/** What an epoch may lower the rate of the proven window to: one that stalled must not make others look good. */
+const MEMORY = 0.9;
+/** Epochs until another window is tried again. */
 const HOLD = 16;
+
+export interface ReadWindowOptions {
+  /** Bytes that never change; by default the window adapts. */
+  readonly fixed?: number | undefined;
+  /** Largest read; at least two of them fit into a window that adapts. Bytes. */
+  readonly requestBytes?: number;
+  /** A clock in milliseconds. */
+  readonly now?: () => number;
+}
 
 interface Waiting {
   readonly bytes: number;
@@ -26,30 +39,36 @@ interface Waiting {
 /**
  * How many bytes of reads are under way at once. It starts small and is doubled as long as that reads faster:
  * storage far away needs many requests to be busy, while a server next door gets slower with more (a full of 2 GiB
- * from memory: 1.2 s of the server's time with 2 MiB under way, 2.0 s with 4 and more). First come, first served.
+ * from memory: 1.2 s of the server's time with 2 MiB under way, 2.0 s with 4 and more). Now and then a window twice as
+ * large, or half as large, is tried again. First come, first served.
  */
 export class ReadWindow {
   readonly #now: () => number;
   readonly #isFixed: boolean;
+  readonly #bounds: { readonly floor: number; readonly ceiling: number };
   readonly #waiting: Waiting[] = [];
   #limit: number;
   /** The window that proved itself, and its rate in bytes per millisecond. */
-  #proven = { limit: FLOOR, rate: 0 };
+  #proven: { limit: number; rate: number };
   /** Whether the larger window read faster once already. */
   #promising = false;
-  /** Epochs to come before a larger window is tried. The first one is slow: everything begins. */
+  /** Epochs to come before another window is tried. The first one is slow: everything begins. */
   #hold = 1;
+  #triesSmaller = false;
   #bytes = 0;
   #commands = 0;
-  /** What was read while somebody waited for room, how long that was, and what was read in all. */
-  #epoch = { bytes: 0, ms: 0, total: 0 };
+  /** When it began, what was read since, and of that what was read while somebody waited, and how long that was. */
+  #epoch: { start: number; total: number; bytes: number; ms: number };
   #waitingSince: number | undefined;
 
-  /** @param fixed bytes that never change, if given. @param now a clock in milliseconds. */
-  constructor(fixed?: number, now: () => number = () => performance.now()) {
-    this.#limit = fixed ?? FLOOR;
+  constructor({ fixed, requestBytes = MIB, now = () => performance.now() }: ReadWindowOptions = {}) {
+    const floor = Math.max(FLOOR, 2 * requestBytes);
+    this.#bounds = { floor, ceiling: Math.max(CEILING, floor) };
+    this.#limit = fixed ?? floor;
+    this.#proven = { limit: this.#limit, rate: 0 };
     this.#isFixed = fixed !== undefined;
     this.#now = now;
+    this.#epoch = this.#newEpoch();
   }
 
   /** Bytes that may be under way now. */
@@ -100,21 +119,32 @@ export class ReadWindow {
     this.#commands++;
   }
 
-  /** At the end of an epoch: was this window faster than the one that proved itself? */
+  #newEpoch() {
+    return { start: this.#now(), total: 0, bytes: 0, ms: 0 };
+  }
+
+  /** At the end of an epoch: is this window faster than the one that proved itself? */
   #judge(): void {
-    const waitsStill = this.#waitingSince !== undefined;
-    this.#stopClock();
-    if (waitsStill) this.#waitingSince = this.#now();
-    const { bytes, ms, total } = this.#epoch;
-    if (bytes >= EPOCH_BYTES && ms >= EPOCH_MS) {
-      this.#epoch = { bytes: 0, ms: 0, total: 0 };
-      const rate = bytes / ms;
-      if (this.#limit > this.#proven.limit) this.#judgeLarger(rate);
-      else this.#judgeProven(rate);
-    } else if (total >= IDLE_BYTES && this.#limit > this.#proven.limit) {
-      this.#epoch = { bytes: 0, ms: 0, total: 0 };
-      this.#goBack();
-    }
+    const rate = this.#measuredRate();
+    if (rate === undefined) return;
+    this.#epoch = this.#newEpoch();
+    if (this.#waitingSince !== undefined) this.#waitingSince = this.#epoch.start;
+    if (this.#limit === this.#proven.limit) this.#judgeProven(rate);
+    else if (this.#limit > this.#proven.limit) this.#judgeLarger(rate);
+    else this.#judgeSmaller(rate);
+  }
+
+  /** Bytes per millisecond; undefined while there is too little to tell. */
+  #measuredRate(): number | undefined {
+    const now = this.#now();
+    const { start, total, bytes } = this.#epoch;
+    const ms = this.#epoch.ms + (this.#waitingSince === undefined ? 0 : now - this.#waitingSince);
+    // What was asked for before a window changed still arrives in the old one's time.
+    const enough = Math.max(EPOCH_BYTES, 2 * this.#limit);
+    if (bytes >= enough && ms >= EPOCH_MS) return bytes / ms;
+    const isTrial = this.#limit !== this.#proven.limit;
+    if (isTrial && total >= UNFILLED_BYTES && now - start >= EPOCH_MS) return total / (now - start);
+    return undefined;
   }
 
   #judgeLarger(rate: number): void {
@@ -122,10 +152,15 @@ export class ReadWindow {
     if (gain >= CLEAR_GAIN || (gain >= GAIN && this.#promising)) {
       this.#proven = { limit: this.#limit, rate };
       this.#promising = false;
-      this.#limit = Math.min(CEILING, this.#limit * 2);
+      this.#limit = this.#larger();
       return;
     }
     this.#promising = gain >= GAIN;
+    this.#goBack();
+  }
+
+  #judgeSmaller(rate: number): void {
+    if (rate >= SAME * this.#proven.rate) this.#proven = { limit: this.#limit, rate };
     this.#goBack();
   }
 
@@ -136,8 +171,14 @@ export class ReadWindow {
   }
 
   #judgeProven(rate: number): void {
-    this.#proven.rate = rate;
+    this.#proven.rate = Math.max(rate, MEMORY * this.#proven.rate);
     if (this.#hold-- > 0) return;
-    this.#limit = Math.min(CEILING, this.#proven.limit * 2);
+    const { floor } = this.#bounds;
+    this.#triesSmaller = !this.#triesSmaller && !this.#promising && this.#limit > floor;
+    this.#limit = this.#triesSmaller ? Math.max(floor, this.#limit / 2) : this.#larger();
+  }
+
+  #larger(): number {
+    return Math.min(this.#bounds.ceiling, this.#proven.limit * 2);
   }
 }

@@ -1,6 +1,7 @@
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { readChangeMap } from '../../changes/change-map.js';
 import { type FramePlan, planFrames } from '../../changes/plan-frames.js';
 import { blake3Digest } from '../../codec/blake3.js';
@@ -87,11 +88,17 @@ class StageMeter {
     this.#signal = signal;
   }
 
+  /** A turn for the event loop. @throws AbortedError */
+  async giveWay(): Promise<void> {
+    await nextTurn();
+    if (this.#signal?.aborted) throw new AbortedError('bench', this.#signal.reason);
+  }
+
   async run<Result>(
     stage: StageName,
     work: () => Promise<{ readonly bytes: number; readonly result: Result }>,
   ): Promise<Result> {
-    if (this.#signal?.aborted) throw new AbortedError('bench', this.#signal.reason);
+    await this.giveWay();
     const before = process.cpuUsage();
     const { bytes, result } = await work();
     const { user, system } = process.cpuUsage(before);
@@ -140,10 +147,10 @@ async function readToNothing(
 async function readSample(client: NbdClient, plans: readonly FramePlan[]): Promise<readonly Uint8Array[]> {
   const reader = new PieceReader(client);
   const frames: Uint8Array[] = [];
-  // Spread over what was read: the beginning of a disk is not like the rest.
-  const step = Math.max(1, Math.floor(plans.length / SAMPLE_FRAMES));
-  for (let index = 0; index < plans.length && frames.length < SAMPLE_FRAMES; index += step) {
-    const plan = plans[index]!;
+  const count = Math.min(SAMPLE_FRAMES, plans.length);
+  for (let index = 0; index < count; index++) {
+    // Spread over what was read: the beginning of a disk is not like the rest.
+    const plan = plans[Math.floor((index * plans.length) / count)]!;
     const buffer = new ArrayBuffer(plan.rawLength);
     await reader.read(piecesOf(plan), buffer, () => undefined);
     frames.push(new Uint8Array(buffer));
@@ -168,10 +175,15 @@ async function measureCodec(
   const compressor = createCompressor(level);
   // Made and touched before they are measured: a backup uses its buffers again and again.
   const outs = frames.map(frame => new Uint8Array(sealedCapacity(frame.length)).fill(1));
-  const stored = await meter.run('compress', async () => ({
-    bytes: raw,
-    result: frames.map((frame, index) => outs[index]!.subarray(0, compressor.compress(outs[index]!, frame))),
-  }));
+  const stored = await meter.run('compress', async () => {
+    const result: Uint8Array[] = [];
+    for (const [index, frame] of frames.entries()) {
+      result.push(outs[index]!.subarray(0, compressor.compress(outs[index]!, frame)));
+      // At a high level a frame takes a second: whoever wants to stop is heard in between.
+      await meter.giveWay();
+    }
+    return { bytes: raw, result };
+  });
   const storedBytes = stored.reduce((sum, bytes) => sum + bytes.length, 0);
   await meter.run('digest of what is stored', async () => {
     for (const bytes of stored) blake3Digest(bytes);
@@ -212,7 +224,10 @@ function cannotWrite(folder: string, cause: unknown): TargetError {
 async function writeAll(file: FileHandle, chunks: readonly Uint8Array[]): Promise<number> {
   let bytes = 0;
   for (let at = 0; at < chunks.length; at += 16) {
-    const { bytesWritten } = await file.writev(chunks.slice(at, at + 16));
+    const pack = chunks.slice(at, at + 16);
+    const { bytesWritten } = await file.writev(pack);
+    const expected = pack.reduce((sum, chunk) => sum + chunk.length, 0);
+    if (bytesWritten !== expected) throw new Error(`${bytesWritten} of ${expected} bytes were written`);
     bytes += bytesWritten;
   }
   return bytes;

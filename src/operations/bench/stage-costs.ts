@@ -62,23 +62,32 @@ export interface ScaledRate {
   readonly cores: number;
   /** Bytes per second. */
   readonly rate: number;
-  readonly limit: 'cores' | 'event loop';
+  readonly limit: 'cores' | 'event loop' | 'codec threads' | 'writing';
 }
+
+/** A pool has no more. */
+const CODEC_THREADS = 16;
 
 /**
  * A byte takes its turn on the event loop, a codec thread and a file thread. As many cores as there are share that
- * work evenly; but the event loop is one thread, and has no more than one core.
+ * work evenly; but the event loop is one thread, a disk's archive is written by one at a time, and there are at most 16
+ * codec threads.
  * @param serverCost seconds of CPU that the server takes for a byte when it runs on the same machine.
  */
 export function scaledRate({ loop, codec, file }: ByteCost, cores: number, serverCost = 0): ScaledRate {
-  const shared = cores / (loop + codec + file + serverCost);
-  const loopAlone = 1 / loop;
-  return shared < loopAlone
-    ? { cores, rate: shared, limit: 'cores' }
-    : { cores, rate: loopAlone, limit: 'event loop' };
+  const limits = [
+    { limit: 'event loop', rate: 1 / loop },
+    { limit: 'codec threads', rate: CODEC_THREADS / codec },
+    { limit: 'writing', rate: file > 0 ? 1 / file : Number.POSITIVE_INFINITY },
+    { limit: 'cores', rate: cores / (loop + codec + file + serverCost) },
+  ] as const;
+  const lowest = limits.reduce((one, other) => (other.rate < one.rate ? other : one));
+  return { cores, ...lowest };
 }
 
-/** Smallest number of cores at which the event loop is what limits. */
-export function coresToLoopLimit({ loop, codec, file }: ByteCost): number {
-  return Math.ceil((loop + codec + file) / loop);
+/** What limits on any number of cores, and the smallest number at which it does. */
+export function scalingLimit(cost: ByteCost): ScaledRate {
+  const endless = scaledRate(cost, Number.POSITIVE_INFINITY);
+  const cores = Math.ceil(endless.rate * (cost.loop + cost.codec + cost.file));
+  return { ...endless, cores };
 }

@@ -12,8 +12,8 @@ import { packageFile } from '../package-file.js';
 import type { ProgressListener } from '../progress.js';
 
 /** The script that restores with Python's standard library, tar and zstd. */
-const SCRIPT = packageFile('fixtures/restore-v1.py');
-const FORMAT = packageFile('docs/format/archive-v1.md');
+const SCRIPT = 'fixtures/restore-v1.py';
+const FORMAT = 'docs/format/archive-v1.md';
 const PIECE = 1 << 20;
 
 export interface ExportTarOptions {
@@ -50,8 +50,8 @@ async function addEverything(archive: Pack, options: ExportTarOptions): Promise<
   const { repository, machine, points } = options;
   const newest = points[points.length - 1]!.manifest;
   await addFile(archive, 'README.txt', Buffer.from(readme(machine.name, newest.id, newest.disks[0]!.name)));
-  await addFile(archive, 'restore-v1.py', await readFile(SCRIPT));
-  await addFile(archive, 'archive-v1.md', await readFile(FORMAT));
+  await addFile(archive, 'restore-v1.py', await readFile(packageFile(SCRIPT)));
+  await addFile(archive, 'archive-v1.md', await readFile(packageFile(FORMAT)));
   const description = { ...repository.description };
   await addFile(archive, 'repository/nbdelta-repository.json', json(description));
   const record = await machine.readRecord();

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import {
   byteCostOf,
-  coresToLoopLimit,
   type StageCost,
   scaledRate,
+  scalingLimit,
   stageRate,
 } from '#nbdelta/operations/bench/stage-costs.js';
 
@@ -44,12 +44,19 @@ describe('a full backup on more cores', () => {
   const cost = byteCostOf(STAGES)!;
 
   it('is limited by the cores until the event loop has one of its own', () => {
-    expect(coresToLoopLimit(cost)).toBe(6);
+    expect(scalingLimit(cost)).toMatchObject({ cores: 6, limit: 'event loop' });
     expect(scaledRate(cost, 3)).toMatchObject({ cores: 3, limit: 'cores' });
     expect(scaledRate(cost, 3).rate / MIB).toBeCloseTo(500, 6);
     expect(scaledRate(cost, 5).limit).toBe('cores');
     expect(scaledRate(cost, 6)).toMatchObject({ limit: 'event loop' });
     expect(scaledRate(cost, 64).rate / MIB).toBeCloseTo(1000, 6);
+  });
+
+  it('has no more than 16 codec threads, and writes one after another', () => {
+    const slow = { ...cost, codec: 40 * cost.loop };
+    expect(scaledRate(slow, 64)).toMatchObject({ rate: 16 / slow.codec, limit: 'codec threads' });
+    const heavy = { ...cost, file: 2 * cost.loop };
+    expect(scalingLimit(heavy)).toMatchObject({ rate: 1 / heavy.file, limit: 'writing' });
   });
 
   it('shares the cores with a server on the same machine', () => {
