@@ -23,8 +23,11 @@ class FileTarget implements RestoreTarget {
   readonly zeroed = true;
   readonly #file: NewFile;
   readonly #handle: FileHandle;
-  /** One write at a time: the kernel lets only one into a file, and the others burn a processor while they wait. */
-  readonly #turn = pLimit(1);
+  /**
+   * The kernel lets one write at a time into a file. The next ones are on their way meanwhile, so that small writes do not
+   * wait for a turn of ours each; more would burn a processor while they wait.
+   */
+  readonly #turn = pLimit(3);
 
   constructor(file: NewFile, handle: FileHandle) {
     this.#file = file;
