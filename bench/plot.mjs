@@ -63,6 +63,7 @@ export function plotResults(results, machine) {
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${y + 12}" font-family="sans-serif" font-size="12">`,
+    '<title>How many times faster nbdelta is than each peer</title>',
     `<rect width="${width}" height="${y + 12}" fill="#fff"/>`,
     '<text x="10" y="20" font-size="14">How many times faster nbdelta is: median and range of the rounds. Right of 1×: faster. Grey: what no program beats</text>',
     ...about,

@@ -5,7 +5,8 @@ import { makeFolders } from '#nbdelta/process/make-folders.js';
 import { plotResults } from './plot.mjs';
 import { cellsOf, HEADS, say, sentenceOf } from './report.mjs';
 
-const row = cells => `| ${cells.join(' | ')} |`;
+/** A pipe in a command would be one more column. */
+const row = cells => `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 
 function tableOf(run) {
   const lines = ['# Results of `npm run bench`', '', ...run.machine, '', run.about, ''];
