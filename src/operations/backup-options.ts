@@ -70,9 +70,9 @@ export interface BackupOptions {
   readonly threads?: number | undefined;
   /** Connections for each disk; default 4. */
   readonly connections?: number | undefined;
-  /** Largest single read that is sent to the server. Bytes; default 1 MiB. */
+  /** Largest single read that is sent to the server. Bytes, at least 4096; default 1 MiB. */
   readonly requestBytes?: number | undefined;
-  /** Bytes of reads under way for each disk; default: 2 MiB, and more where that reads faster. */
+  /** Bytes of reads under way for each disk, at least 4096; default: 2 MiB, and more where that reads faster. */
   readonly windowBytes?: number | undefined;
   /** Bytes per second that are read from the disks at most; default: as fast as it goes. At least 64 KiB. */
   readonly rate?: number | undefined;
@@ -126,6 +126,8 @@ export function checkBackupOptions(options: BackupOptions): CheckedOptions {
   }
   checkRescan(options);
   checkRate(options.rate);
+  checkTransfer('request size', options.requestBytes);
+  checkTransfer('read-ahead', options.windowBytes);
   for (const key of ['fullEvery', 'maxChain'] as const) checkCount(key, options[key]);
   const frameSize = options.frameSize ?? 1 << 20;
   const sane = Number.isInteger(Math.log2(frameSize));
@@ -179,6 +181,14 @@ function checkRate(rate: number | undefined): void {
   throw new UsageError(`a rate of ${rate} bytes per second, expected at least ${MIN_RATE}`, {
     hint: 'slower, a disk takes days, and the guest must hold its point in time all that while',
   });
+}
+
+/** Smallest request that makes sense: a disk in single bytes would take for ever. */
+const MIN_TRANSFER = 4096;
+
+function checkTransfer(name: string, bytes: number | undefined): void {
+  if (bytes === undefined || (Number.isInteger(bytes) && bytes >= MIN_TRANSFER)) return;
+  throw new UsageError(`a ${name} of ${bytes} bytes, expected at least ${MIN_TRANSFER}`);
 }
 
 function checkCount(name: string, value: number | undefined): void {

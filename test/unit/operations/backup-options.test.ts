@@ -25,3 +25,14 @@ it.each([0, -1, Number.NaN, 65_535])('a rate of %s bytes per second is refused',
   expect(() => check({ rate })).toThrow(UsageError);
   expect(check({ rate: 65_536 }).rate).toBe(65_536);
 });
+
+it.each([0, -1, 1.5, Number.NaN, 4095])('requests and a read-ahead of %s bytes are refused', bytes => {
+  expect(() => check({ requestBytes: bytes })).toThrow(
+    /^a request size of .* bytes, expected at least 4096$/,
+  );
+  expect(() => check({ windowBytes: bytes })).toThrow(/^a read-ahead of .* bytes, expected at least 4096$/);
+  expect(check({ requestBytes: 4096, windowBytes: 4096 })).toMatchObject({
+    requestBytes: 4096,
+    windowBytes: 4096,
+  });
+});
