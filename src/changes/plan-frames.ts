@@ -12,6 +12,11 @@ export interface FramePlan {
   readonly rawLength: number;
 }
 
+/** The pieces of a frame that are read. */
+export function dataPieces(plan: FramePlan): Range[] {
+  return plan.extents.filter(extent => !extent.zero);
+}
+
 /** Bounds what one frame can make others keep in memory: a disk may have millions of tiny extents. */
 const MAX_EXTENTS = 4096;
 

@@ -1,10 +1,10 @@
 import type { ArchiveWriter } from '../archive/v1/archive-writer.js';
 import type { FrameEntry } from '../archive/v1/frame-entries.js';
 import { splitAtZeroRuns } from '../archive/v1/frame-entries.js';
-import { type FramePlan, planFrames } from '../changes/plan-frames.js';
+import { dataPieces, type FramePlan, planFrames } from '../changes/plan-frames.js';
 import { type FramePool, type SealedFrame, sealedCapacity } from '../codec/frame-pool.js';
 import { AbortedError } from '../errors.js';
-import type { ExtentList, Range } from '../extents/extent-list.js';
+import type { ExtentList } from '../extents/extent-list.js';
 import { BufferSlots } from './buffer-slots.js';
 import { framesInFlight } from './frames-in-flight.js';
 import { type DiskReader, PieceReader } from './piece-reader.js';
@@ -160,10 +160,6 @@ class Pipeline {
     for (const extent of plan.extents) if (extent.zero) this.#zeroBytes += extent.length;
     this.#options.onProgress?.(this.#readBytes, this.#zeroBytes);
   }
-}
-
-function dataPieces(plan: FramePlan): Range[] {
-  return plan.extents.filter(extent => !extent.zero);
 }
 
 /** Puts the plan's zero ranges back between the pieces, in the order of the disk. */

@@ -6,7 +6,7 @@ import {
   scalingLimit,
   stageRate,
 } from '../../operations/bench/stage-costs.js';
-import { formatBytes, formatDuration, formatRate } from './format.js';
+import { formatBytes, formatDuration, formatPlural, formatRate } from './format.js';
 import { formatCard, formatTable } from './table.js';
 import type { View } from './view.js';
 
@@ -49,8 +49,7 @@ export function formatStages({ stages }: MeasuredStages, { style }: View): strin
 
 /** What follows for a full backup: on this export, on larger machines, and on fast networks. */
 export function formatScaling({ stages, read, connections }: MeasuredStages, { style }: View): string[] {
-  const connected = `${connections} connection${connections === 1 ? '' : 's'}`;
-  const speed = `${formatRate(read.bytes, read.seconds * 1000)} (${formatBytes(read.bytes)}, ${connected})`;
+  const speed = `${formatRate(read.bytes, read.seconds * 1000)} (${formatBytes(read.bytes)}, ${formatPlural(connections, 'connection')})`;
   const cost = byteCostOf(stages);
   if (cost === undefined || read.bytes < ENOUGH) {
     const enough = `too little data for more: ${formatBytes(ENOUGH)} would do`;

@@ -1,9 +1,9 @@
-import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { readChangeMap } from '../../changes/change-map.js';
-import { type FramePlan, planFrames } from '../../changes/plan-frames.js';
+import { dataPieces, type FramePlan, planFrames } from '../../changes/plan-frames.js';
 import { blake3Digest } from '../../codec/blake3.js';
 import { parseCodec } from '../../codec/codec-spec.js';
 import { findZeroRuns } from '../../codec/zero-runs.js';
@@ -11,6 +11,7 @@ import { createCompressor, sealedCapacity } from '../../codec/zstd.js';
 import { AbortedError, errorLine, TargetError, UsageError } from '../../errors.js';
 import { connectNbd, type NbdClient } from '../../nbd/client/client.js';
 import type { NbdUri } from '../../nbd/protocol/uri.js';
+import { appendFully } from '../../repository/local-volume.js';
 import { PieceReader } from '../piece-reader.js';
 import type { StageCost, StageName } from './stage-costs.js';
 
@@ -19,6 +20,8 @@ const FRAME = MIB;
 const FRAMES_READING = 6;
 /** Data that is kept for the stages after reading. */
 const SAMPLE_FRAMES = 64;
+/** Written in one call, as a pack is. */
+const PACK_FRAMES = 16;
 const DEFAULT_READ = 1 << 30;
 const DEFAULT_LEVEL = 1;
 
@@ -119,8 +122,6 @@ function plansUpTo(plans: Iterable<FramePlan>, most: number): readonly FramePlan
   return taken;
 }
 
-const piecesOf = (plan: FramePlan) => plan.extents.filter(extent => !extent.zero);
-
 /** Reads as a backup does, into a fixed set of buffers. */
 async function readToNothing(
   client: NbdClient,
@@ -134,7 +135,7 @@ async function readToNothing(
     const buffer = new ArrayBuffer(FRAME);
     for (const plan of queue) {
       if (signal?.aborted) throw new AbortedError('bench', signal.reason);
-      await reader.read(piecesOf(plan), buffer, () => undefined);
+      await reader.read(dataPieces(plan), buffer, () => undefined);
       bytes += plan.rawLength;
     }
   };
@@ -152,7 +153,7 @@ async function readSample(client: NbdClient, plans: readonly FramePlan[]): Promi
     // Spread over what was read: the beginning of a disk is not like the rest.
     const plan = plans[Math.floor((index * plans.length) / count)]!;
     const buffer = new ArrayBuffer(plan.rawLength);
-    await reader.read(piecesOf(plan), buffer, () => undefined);
+    await reader.read(dataPieces(plan), buffer, () => undefined);
     frames.push(new Uint8Array(buffer));
   }
   return frames;
@@ -196,13 +197,17 @@ async function measureWrite(meter: StageMeter, chunks: readonly Uint8Array[], fo
   const place = await mkdtemp(join(folder, 'nbdelta-bench-')).catch(cause => {
     throw cannotWrite(folder, cause);
   });
+  const path = join(place, 'written');
+  const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
   try {
-    const file = await open(join(place, 'written'), 'wx');
+    const file = await open(path, 'wx');
     try {
       await meter.run('write', async () => {
-        const bytes = await writeAll(file, chunks).catch(cause => {
-          throw cannotWrite(folder, cause);
-        });
+        for (let at = 0; at < chunks.length; at += PACK_FRAMES) {
+          await appendFully(file, path, chunks.slice(at, at + PACK_FRAMES)).catch(cause => {
+            throw cannotWrite(folder, cause);
+          });
+        }
         return { bytes, result: undefined };
       });
     } finally {
@@ -218,17 +223,4 @@ function cannotWrite(folder: string, cause: unknown): TargetError {
     cause,
     hint: 'name a folder with 64 MiB of room: --dir FOLDER',
   });
-}
-
-/** As a backup writes: about a pack in each call. */
-async function writeAll(file: FileHandle, chunks: readonly Uint8Array[]): Promise<number> {
-  let bytes = 0;
-  for (let at = 0; at < chunks.length; at += 16) {
-    const pack = chunks.slice(at, at + 16);
-    const { bytesWritten } = await file.writev(pack);
-    const expected = pack.reduce((sum, chunk) => sum + chunk.length, 0);
-    if (bytesWritten !== expected) throw new Error(`${bytesWritten} of ${expected} bytes were written`);
-    bytes += bytesWritten;
-  }
-  return bytes;
 }
