@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { startDaemon } from './daemon.js';
 import type { NbdAddress, NbdServerHandle } from './nbd-server-handle.js';
 import { waitFor } from './processes.js';
-import { addressAccepts, startServer } from './server-lifetime.js';
+import { addressGreets, startServer } from './server-lifetime.js';
 import type { TempFolder } from './temp-folder.js';
 
 export interface NbdServerOptions {
@@ -36,7 +36,7 @@ export function startNbdServer(options: NbdServerOptions): Promise<NbdServerHand
       ['-C', config, '-p', folder.file('pid')],
       folder.file('pid'),
     );
-    await waitFor(() => addressAccepts(address)(daemon), 'a connection to nbd-server');
+    await waitFor(() => addressGreets(address)(daemon), 'a greeting of nbd-server');
     return daemon;
   };
   const exportName = Object.keys(options.exports)[0] ?? '';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { NbdAddress, NbdServerHandle, ServerTls } from './nbd-server-handle.js';
 import { startProcess } from './processes.js';
-import { addressAccepts, startServer } from './server-lifetime.js';
+import { addressGreets, startServer } from './server-lifetime.js';
 
 export interface NbdkitOptions {
   /** Plugin and its parameters: `['memory', '1M']`, `['pattern', 'size=4M']`, `['file', path]`. */
@@ -43,6 +43,6 @@ export function startNbdkit(options: NbdkitOptions): Promise<NbdServerHandle> {
     tls: options.tls !== undefined,
     ...(options.transport === undefined ? {} : { transport: options.transport }),
     start: address =>
-      startProcess('nbdkit', nbdkitArguments(options, address), { ready: addressAccepts(address) }),
+      startProcess('nbdkit', nbdkitArguments(options, address), { ready: addressGreets(address) }),
   });
 }

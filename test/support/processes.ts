@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type NetConnectOpts } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findProgram } from './programs.js';
 
 const POLL_MS = 20;
 const READY_TIMEOUT_MS = 20_000;
+const ANSWER_TIMEOUT_MS = 2000;
 /** A busy machine may need some: a QEMU that is killed leaves its bitmaps inconsistent. */
 const TERM_TIMEOUT_MS = 20_000;
 const RUN_TIMEOUT_MS = 60_000;
@@ -149,25 +150,30 @@ export async function startProcess(
   return started;
 }
 
-function accepts(target: { readonly path: string } | { readonly host: string; readonly port: number }) {
-  return new Promise<boolean>(resolve => {
+/** Ready when the port of 127.0.0.1 takes a connection. */
+export function portAccepts(port: number): ReadyCondition {
+  return () => answersWith('connect', { host: '127.0.0.1', port });
+}
+
+/**
+ * Ready when whoever listens sends something unasked. A server may listen before it has looked at its arguments:
+ * the kernel takes connections for it even when it is about to end.
+ */
+export function greets(target: { readonly path: string } | { readonly port: number }): ReadyCondition {
+  return () => answersWith('data', 'port' in target ? { host: '127.0.0.1', port: target.port } : target);
+}
+
+/** Whether a new connection gets as far as `event`. */
+function answersWith(event: 'connect' | 'data', target: NetConnectOpts): Promise<boolean> {
+  return new Promise(resolve => {
     const socket = connect(target);
     const finish = (answer: boolean): void => {
       socket.destroy();
       resolve(answer);
     };
-    socket.once('connect', () => finish(true)).once('error', () => finish(false));
+    socket.once(event, () => finish(true)).on('error', () => finish(false));
+    socket.once('close', () => finish(false)).setTimeout(ANSWER_TIMEOUT_MS, () => finish(false));
   });
-}
-
-/** Ready when the unix socket takes a connection. */
-export function socketAccepts(path: string): ReadyCondition {
-  return () => accepts({ path });
-}
-
-/** Ready when the port of 127.0.0.1 takes a connection. */
-export function portAccepts(port: number): ReadyCondition {
-  return () => accepts({ host: '127.0.0.1', port });
 }
 
 /** Ready when the pattern occurs in what the program printed. */

@@ -1,6 +1,6 @@
 import type { NbdAddress, NbdServerHandle, ServerTls } from './nbd-server-handle.js';
 import { startProcess } from './processes.js';
-import { addressAccepts, startServer } from './server-lifetime.js';
+import { addressGreets, startServer } from './server-lifetime.js';
 
 export interface QemuNbdOptions {
   readonly image: string;
@@ -54,7 +54,7 @@ export function startQemuNbd(options: QemuNbdOptions): Promise<NbdServerHandle> 
     ...(options.transport === undefined ? {} : { transport: options.transport }),
     start: address =>
       startProcess(options.program ?? 'qemu-nbd', qemuNbdArguments(options, address), {
-        ready: addressAccepts(address),
+        ready: addressGreets(address),
       }),
   });
 }

@@ -1,11 +1,5 @@
 import { type NbdAddress, type NbdServerHandle, nbdUri } from './nbd-server-handle.js';
-import {
-  freePort,
-  portAccepts,
-  type ReadyCondition,
-  type RunningProcess,
-  socketAccepts,
-} from './processes.js';
+import { freePort, greets, type ReadyCondition, type RunningProcess } from './processes.js';
 import { type TempFolder, tempFolder } from './temp-folder.js';
 
 /** A place to listen at: a unix socket in the folder, or a free port of 127.0.0.1. */
@@ -17,8 +11,9 @@ export async function chooseAddress(
   return { kind: 'tcp', port: await freePort() };
 }
 
-export function addressAccepts(address: NbdAddress): ReadyCondition {
-  return address.kind === 'unix' ? socketAccepts(address.socket) : portAccepts(address.port);
+/** Ready when a server greets: by then it has its export, or has ended for want of it. */
+export function addressGreets(address: NbdAddress): ReadyCondition {
+  return greets(address.kind === 'unix' ? { path: address.socket } : { port: address.port });
 }
 
 export interface ServerPlan {
