@@ -204,7 +204,7 @@ function addTransferOptions(command: Command): void {
     .option('--frame-size <size>', 'raw bytes compressed at once (default: 1M)', sizeInBytes)
     .option('--threads <n>', 'threads for compression (default: what the machine has)', wholeNumber(1))
     .option('--connections <n>', 'connections for each disk (default: 4)', wholeNumber(1))
-    .option('--request-size <size>', 'largest read that is sent to the server (default: 1M)', sizeInBytes)
+    .option('--request-size <size>', 'largest read that is sent to the server (default: 512K)', sizeInBytes)
     .option(
       '--read-ahead <size>',
       'bytes of reads under way for each disk (default: 2M, and more where that reads faster)',

@@ -15,7 +15,7 @@ export interface ClientOptions {
   readonly retries?: number;
   /** Pause before the first reconnect, doubled for each further one; default 200 ms. */
   readonly retryDelayMs?: number;
-  /** Largest single READ or WRITE on the wire; the server's maximum bounds it too. Default 1 MiB. */
+  /** Largest single READ or WRITE on the wire; the server's maximum bounds it too. Default 512 KiB. */
   readonly requestBytes?: number;
   /** Bytes of reads under way at once, of all connections together. Default: 2 MiB, and more where that reads faster. */
   readonly windowBytes?: number;
@@ -41,7 +41,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     timeoutMs: 60_000,
     retries: 3,
     retryDelayMs: 200,
-    requestBytes: 1 << 20,
+    requestBytes: 512 << 10,
     extendedHeaders: true,
     structuredReplies: true,
     ...options,

@@ -61,7 +61,7 @@ export class ReadWindow {
   #epoch: { start: number; total: number; bytes: number; ms: number };
   #waitingSince: number | undefined;
 
-  constructor({ fixed, requestBytes = MIB, now = () => performance.now() }: ReadWindowOptions = {}) {
+  constructor({ fixed, requestBytes = 512 << 10, now = () => performance.now() }: ReadWindowOptions = {}) {
     const floor = Math.max(FLOOR, 2 * requestBytes);
     this.#bounds = { floor, ceiling: Math.max(CEILING, floor) };
     this.#limit = fixed ?? floor;
