@@ -5,7 +5,7 @@ import type { BytePipe } from './byte-pipe.js';
 /**
  * The part that all sockets share: sending, ending, and telling the sink's owner once.
  * How bytes come in differs: a plain socket receives straight into the sink's memory
- * ({@link receiveDirectly}), a TLS socket hands out decrypted chunks ({@link receiveChunks}).
+ * ({@link receiveDirectly}), a TLS socket too where Node lets it, else as decrypted chunks ({@link receiveChunks}).
  */
 export class SocketPipe implements BytePipe {
   readonly description: string;
@@ -161,7 +161,7 @@ export function receiveDirectly(): DirectReceiver {
 }
 
 /**
- * Receives `data` chunks and copies them to the sink: for TLS, where Node ignores `onread`.
+ * Receives `data` chunks and copies them to the sink: before TLS takes over, and for TLS where `onread` cannot be had.
  * @returns a function that stops it, so that TLS can take the socket over.
  */
 export function receiveChunks(socket: Socket, pipe: SocketPipe): () => void {

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { type ConnectionOptions, checkServerIdentity, connect, type TLSSocket } from 'node:tls';
 import { errorLine, NbdNegotiationError } from '../../errors.js';
 import type { NbdTls } from '../protocol/uri.js';
-import { receiveChunks, SocketPipe } from './socket-pipe.js';
+import { receiveDecrypted } from './receive-decrypted.js';
+import { SocketPipe } from './socket-pipe.js';
 
 /** TLS credentials, read and checked before the first byte is sent. */
 export type TlsCredentials = Readonly<ConnectionOptions>;
@@ -96,7 +97,7 @@ export async function upgradeToTls(
     throw tlsFailed(description, cause);
   }
   const pipe = new SocketPipe(secure, `${description} over TLS`);
-  receiveChunks(secure, pipe);
+  receiveDecrypted(secure, pipe);
   return pipe;
 }
 
