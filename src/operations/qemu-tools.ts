@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { errorLine, NbdeltaError } from '../errors.js';
 import { formatNbdUri } from '../nbd/protocol/uri.js';
+import { KEPT_MEMORY } from '../process/kept-memory.js';
 
 const run = promisify(execFile);
 
@@ -62,7 +63,10 @@ export async function startQemuNbd(options: QemuNbdOptions): Promise<QemuNbd> {
   const socket = join(folder, 's');
   const persistent = lifetime === 'until-stopped' ? ['-t'] : [];
   const all = [...persistent, '-e', '8', '-k', socket, '-x', exportName, ...args, image];
-  const child = spawn('qemu-nbd', all, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn('qemu-nbd', all, {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...KEPT_MEMORY, ...process.env },
+  });
   const said: string[] = [];
   child.stderr.setEncoding('utf8').on('data', text => said.push(text));
   const ended = new Promise<Ended>(resolve => {

@@ -4,6 +4,7 @@ import { open, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AbortedError, HypervisorError, NbdeltaError } from '../../errors.js';
+import { KEPT_MEMORY } from '../../process/kept-memory.js';
 import { markProcess, type ProcessMark } from '../host/process-start.js';
 import { oneLine } from '../host/run-program.js';
 import { type ImageReference, imageArguments } from './image-argument.js';
@@ -45,7 +46,7 @@ export async function startNbdProcess(options: NbdProcessOptions): Promise<Proce
       // Neither a Ctrl-C at our terminal nor our folder concerns it.
       ...{ detached: true, cwd: '/' },
       stdio: ['ignore', log.fd, log.fd],
-      env: { ...process.env, LC_ALL: 'C' },
+      env: { ...KEPT_MEMORY, ...process.env, LC_ALL: 'C' },
     });
     const ended = new Promise<Error | 'ended'>(resolve => {
       child.once('error', resolve);
