@@ -7,6 +7,8 @@ export const EXTENT_WORDS = 4;
 
 /** Rows per block (64 KiB): growing appends a block and copies nothing. A power of two. */
 const BLOCK_ROWS = 1 << EXTENT_BLOCK_BITS;
+/** Rows that the first block begins with: a chain has many tables with few rows. */
+const FIRST_ROWS = 64;
 const HIGH = 2 ** 32;
 
 /**
@@ -116,7 +118,7 @@ export class ExtentTable {
     }
   }
 
-  /** The rows, in blocks of which only the last is not full; they are the caller's, and the table is empty. */
+  /** The rows, in blocks that are full but for the last one; they are the caller's, and the table is empty. */
   takeBlocks(): { readonly blocks: Uint32Array[]; readonly count: number } {
     const taken = { blocks: this.#blocks, count: this.#count };
     this.#blocks = [];
@@ -134,13 +136,19 @@ export class ExtentTable {
     this.#count++;
   }
 
-  /** The block that takes the next row. */
+  /** The block that takes the next row. The first one grows until it is a whole block. */
   #lastBlock(): Uint32Array {
     const number = this.#count >>> EXTENT_BLOCK_BITS;
-    if (number === this.#blocks.length) {
-      this.#blocks.push(this.#spare.pop() ?? new Uint32Array(BLOCK_ROWS * EXTENT_WORDS));
-    }
-    return this.#blocks[number]!;
+    const last = this.#blocks[number];
+    if (last !== undefined && (this.#count % BLOCK_ROWS) * EXTENT_WORDS < last.length) return last;
+    const block = this.#spare.pop() ?? new Uint32Array(this.#rowsOfBlock(number) * EXTENT_WORDS);
+    if (last !== undefined) block.set(last);
+    this.#blocks[number] = block;
+    return block;
+  }
+
+  #rowsOfBlock(number: number): number {
+    return number > 0 ? BLOCK_ROWS : Math.min(BLOCK_ROWS, Math.max(FIRST_ROWS, 4 * this.#count));
   }
 
   #word(index: number, word: number): number {

@@ -4,6 +4,8 @@ import { FRAME_ROW_LENGTH } from './format-limits.js';
 const BLOCK_BITS = 10;
 /** Rows per block (80 KiB): growing appends a block and copies nothing. */
 const BLOCK_ROWS = 1 << BLOCK_BITS;
+/** Rows that the first block begins with: a pack's table has no more, and a chain has many small tables. */
+const FIRST_ROWS = 16;
 const HIGH = 2 ** 32;
 
 /** Offsets of the fields in a row. */
@@ -135,15 +137,17 @@ export class FrameTable {
     }
   }
 
-  /** The block that takes the next row. */
+  /** The block that takes the next row. The first one grows until it is a whole block. */
   #lastBlock(): Uint8Array {
     const number = this.#count >>> BLOCK_BITS;
-    if (number === this.#blocks.length) {
-      const block = new Uint8Array(BLOCK_ROWS * FRAME_ROW_LENGTH);
-      this.#blocks.push(block);
-      this.#views.push(new DataView(block.buffer));
-    }
-    return this.#blocks[number]!;
+    const last = this.#blocks[number];
+    if (last !== undefined && this.#at(this.#count) < last.length) return last;
+    const rows = number > 0 ? BLOCK_ROWS : Math.min(BLOCK_ROWS, Math.max(FIRST_ROWS, 4 * this.#count));
+    const block = new Uint8Array(rows * FRAME_ROW_LENGTH);
+    if (last !== undefined) block.set(last);
+    this.#blocks[number] = block;
+    this.#views[number] = new DataView(block.buffer);
+    return block;
   }
 
   #view(index: number): DataView {
