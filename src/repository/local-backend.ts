@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs';
 import { lstat, mkdir, open, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { StorageError } from '../errors.js';
@@ -19,6 +20,8 @@ import {
 /** A repository in a folder of a local or network file system that has hard links. */
 export class LocalBackend implements StorageBackend {
   readonly #root: string;
+  /** Folders that are being looked at. */
+  readonly #looks = new Map<string, Promise<void>>();
 
   /** @param root the repository's folder; it need not exist yet. */
   constructor(root: string) {
@@ -74,12 +77,12 @@ export class LocalBackend implements StorageBackend {
     });
   }
 
-  async list(path: string): Promise<StorageEntry[]> {
+  async list(path: string, { sizes = false } = {}): Promise<StorageEntry[]> {
     return await this.#at('list', path, async folder => {
-      if (path !== '') await refuseLink(folder);
-      const names = (await nullWhenMissing(readdir(folder))) ?? [];
-      const entries = await Promise.all(names.sort().map(name => describeEntry(folder, name)));
-      return entries.filter(entry => entry !== null);
+      if (path !== '') await this.#refuseLink(folder);
+      const found = (await nullWhenMissing(readdir(folder, { withFileTypes: true }))) ?? [];
+      const entries = found.map(describeEntry).sort((a, b) => (a.name < b.name ? -1 : 1));
+      return sizes ? await withSizes(folder, entries) : entries;
     });
   }
 
@@ -115,10 +118,19 @@ export class LocalBackend implements StorageBackend {
     const file = join(this.#root, ...parts);
     return await withStorageFailure(action, file, async () => {
       for (let depth = 1; depth < parts.length; depth++) {
-        await refuseLink(join(this.#root, ...parts.slice(0, depth)));
+        await this.#refuseLink(join(this.#root, ...parts.slice(0, depth)));
       }
       return await work(file);
     });
+  }
+
+  /** Whoever asks while somebody else is looking at the same folder gets that answer. */
+  #refuseLink(folder: string): Promise<void> {
+    const known = this.#looks.get(folder);
+    if (known !== undefined) return known;
+    const look = refuseLink(folder).finally(() => this.#looks.delete(folder));
+    this.#looks.set(folder, look);
+    return look;
   }
 }
 
@@ -130,11 +142,19 @@ async function refuseLink(folder: string): Promise<void> {
   });
 }
 
-async function describeEntry(folder: string, name: string): Promise<StorageEntry | null> {
-  const status = await nullWhenMissing(lstat(join(folder, name)));
-  if (status === null) return null;
-  if (status.isSymbolicLink()) return { name, kind: 'link' };
-  return status.isDirectory() ? { name, kind: 'folder' } : { name, kind: 'file', bytes: status.size };
+function describeEntry(found: Dirent): StorageEntry {
+  if (found.isSymbolicLink()) return { name: found.name, kind: 'link' };
+  return { name: found.name, kind: found.isDirectory() ? 'folder' : 'file' };
+}
+
+/** Without the files that were removed meanwhile. */
+async function withSizes(folder: string, entries: readonly StorageEntry[]): Promise<StorageEntry[]> {
+  const sized = entries.map(async entry => {
+    if (entry.kind !== 'file') return entry;
+    const status = await nullWhenMissing(lstat(join(folder, entry.name)));
+    return status === null ? null : { ...entry, bytes: status.size };
+  });
+  return (await Promise.all(sized)).filter(entry => entry !== null);
 }
 
 async function mkdirNew(folder: string, mayBeLink: boolean): Promise<boolean> {

@@ -381,7 +381,7 @@ export class MachineStore {
 
   /** Names and sizes of the files of a point. */
   async listFiles(pointId: string): Promise<{ readonly name: string; readonly bytes: number }[]> {
-    const entries = await this.#backend.list(`${this.name}/${pointId}`);
+    const entries = await this.#backend.list(`${this.name}/${pointId}`, { sizes: true });
     return entries.flatMap(({ kind, name, bytes }) => (kind === 'file' ? [{ name, bytes: bytes ?? 0 }] : []));
   }
 

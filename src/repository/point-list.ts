@@ -1,5 +1,5 @@
-import pLimit from 'p-limit';
 import { ChainError, DamagedError, NbdeltaError, RepositoryError } from '../errors.js';
+import { inParallel } from './in-parallel.js';
 import type { MachineRecord, NewestPoint } from './machine-record.js';
 import { MANIFEST_DIGEST_NAME, MANIFEST_NAME, type Point } from './manifest.js';
 import { readPoint } from './point-folder.js';
@@ -8,7 +8,6 @@ import { chainPoints, sortPoints, type UnreadablePoint } from './point-order.js'
 import type { StorageBackend } from './storage-backend.js';
 import { supersededIds } from './superseded.js';
 
-const FOLDERS_AT_ONCE = 8;
 /** Somebody would have to remove the newest point between two reads, this often in a row. */
 const MAX_ROUNDS = 5;
 
@@ -37,8 +36,27 @@ export interface PointFolders {
 
 /** Sorts a machine's folders by what is in them; reads no file. */
 export async function listPointFolders(backend: StorageBackend, machine: string): Promise<PointFolders> {
+  const { folders, strange } = await listPlaces(backend, machine);
+  return { ...(await sortFolders(backend, machine, folders)), strange };
+}
+
+/** What is called like a point: folders, and what is none. */
+async function listPlaces(
+  backend: StorageBackend,
+  machine: string,
+): Promise<{ readonly folders: readonly string[]; readonly strange: readonly string[] }> {
   const entries = (await backend.list(machine)).filter(({ name }) => isPointId(name));
-  const folders = entries.filter(({ kind }) => kind === 'folder').map(({ name }) => name);
+  return {
+    folders: entries.filter(({ kind }) => kind === 'folder').map(({ name }) => name),
+    strange: entries.filter(({ kind }) => kind !== 'folder').map(({ name }) => name),
+  };
+}
+
+async function sortFolders(
+  backend: StorageBackend,
+  machine: string,
+  folders: readonly string[],
+): Promise<Omit<PointFolders, 'strange'>> {
   const committed: string[] = [];
   const incomplete: string[] = [];
   const perhapsLost: string[] = [];
@@ -48,8 +66,7 @@ export async function listPointFolders(backend: StorageBackend, machine: string)
     (files.includes(MANIFEST_NAME) ? committed : incomplete).push(name);
     if (!files.includes(MANIFEST_NAME) && files.includes(MANIFEST_DIGEST_NAME)) perhapsLost.push(name);
   }
-  const strange = entries.flatMap(({ kind, name }) => (kind === 'folder' ? [] : [name]));
-  return { committed, incomplete, perhapsLost, strange };
+  return { committed, incomplete, perhapsLost };
 }
 
 /**
@@ -84,27 +101,23 @@ function withoutSuperseded({ points, unreadable }: PointList, record: MachineRec
 }
 
 async function readFolders(backend: StorageBackend, machine: string): Promise<PointList> {
-  const { committed, perhapsLost, strange } = await listPointFolders(backend, machine);
+  const { folders, strange } = await listPlaces(backend, machine);
   const points: Point[] = [];
   const unreadable: UnreadablePoint[] = strange.map(id => ({ id, error: noFolder(machine, id) }));
-  for (const result of await inParallel(committed, id => tryRead(backend, machine, id))) {
+  const results = await inParallel(folders, id => tryRead(backend, machine, id));
+  for (const result of results) {
     if (result === null) continue;
     if ('error' in result) unreadable.push(result);
     else points.push(result);
   }
   const parents = new Set(points.map(point => point.manifest.parent?.id));
-  const lost = perhapsLost.filter(id => parents.has(id));
+  const without = folders.filter((id, index) => results[index] === null && parents.has(id));
+  const { perhapsLost: lost } = await sortFolders(backend, machine, without);
   unreadable.push(...lost.map(id => ({ id, error: noManifest(machine, id) })));
   return { points: sortPoints(points), unreadable };
 }
 
-/** Results in the order of `ids`; a few at once: storage that is far away answers late. */
-async function inParallel<T>(ids: readonly string[], work: (id: string) => Promise<T>): Promise<T[]> {
-  const limit = pLimit(FOLDERS_AT_ONCE);
-  return await Promise.all(ids.map(id => limit(() => work(id))));
-}
-
-/** `null`: the point was removed since the folder was listed. */
+/** `null`: nothing was committed in that folder, or it was removed since. */
 async function tryRead(
   backend: StorageBackend,
   machine: string,

@@ -40,8 +40,11 @@ export interface StorageBackend {
    */
   removeIfUnchanged(path: string, expected: Uint8Array): Promise<boolean>;
 
-  /** What a folder holds, by name. A folder that does not exist holds nothing. */
-  list(path: string): Promise<StorageEntry[]>;
+  /**
+   * What a folder holds, by name. A folder that does not exist holds nothing.
+   * @param options `sizes`: how large its files are, which may cost a request for each.
+   */
+  list(path: string, options?: { readonly sizes?: boolean }): Promise<StorageEntry[]>;
 
   /** Removes a file; one that does not exist is no error. */
   remove(path: string): Promise<void>;
@@ -60,7 +63,7 @@ export interface StorageEntry {
    * A link is never followed, wherever it leads.
    */
   readonly kind: 'file' | 'folder' | 'link';
-  /** Size of a file. */
+  /** Size of a file, when it was asked for. */
   readonly bytes?: number;
 }
 

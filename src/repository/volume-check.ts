@@ -1,5 +1,6 @@
 import { ChainError } from '../errors.js';
 import type { ChainLink } from './chain.js';
+import { inParallel } from './in-parallel.js';
 import type { Manifest } from './manifest.js';
 import type { StorageBackend } from './storage-backend.js';
 
@@ -12,9 +13,9 @@ export async function checkVolumes(
   machine: string,
   chain: readonly ChainLink[],
 ): Promise<void> {
-  for (const { point, disk } of chain) {
-    await checkPointVolumes(backend, `${machine}/${point.id}`, { id: point.id, disks: [disk] });
-  }
+  await inParallel(chain, ({ point, disk }) =>
+    checkPointVolumes(backend, `${machine}/${point.id}`, { id: point.id, disks: [disk] }),
+  );
 }
 
 /** The same for all disks of one point, whose folder is given. */
@@ -23,7 +24,7 @@ export async function checkPointVolumes(
   folder: string,
   point: Pick<Manifest, 'id' | 'disks'>,
 ): Promise<void> {
-  const entries = await backend.list(folder);
+  const entries = await backend.list(folder, { sizes: true });
   const sizes = new Map(entries.flatMap(({ kind, name, bytes }) => (kind === 'file' ? [[name, bytes]] : [])));
   for (const disk of point.disks) {
     const volumes = disk.status === 'stored' ? disk.archive.volumes : [];

@@ -135,5 +135,5 @@ it('the repository itself may be a link: that was said on purpose', async () => 
   const backend = new LocalBackend(join(root, 'repo'));
   expect(await backend.makeFolder('')).toBe(false);
   expect(await backend.putExclusive('a', Buffer.from('x'))).toBe(true);
-  expect(await backend.list('')).toEqual([{ name: 'a', kind: 'file', bytes: 1 }]);
+  expect(await backend.list('', { sizes: true })).toEqual([{ name: 'a', kind: 'file', bytes: 1 }]);
 });

@@ -52,11 +52,15 @@ export function describeStorageBackend(name: string, open: () => Promise<Storage
       expect(await backend.makeFolder('f')).toBe(false);
       await backend.replace('f/b', bytes('12'));
       await backend.replace('a', bytes('1'));
-      expect(await backend.list('')).toEqual([
+      expect(await backend.list('')).toMatchObject([
+        { name: 'a', kind: 'file' },
+        { name: 'f', kind: 'folder' },
+      ]);
+      expect(await backend.list('', { sizes: true })).toEqual([
         { name: 'a', kind: 'file', bytes: 1 },
         { name: 'f', kind: 'folder' },
       ]);
-      expect(await backend.list('f')).toEqual([{ name: 'b', kind: 'file', bytes: 2 }]);
+      expect(await backend.list('f', { sizes: true })).toEqual([{ name: 'b', kind: 'file', bytes: 2 }]);
       await expect(backend.removeFolder('f')).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
       await backend.remove('f/b');
       await backend.remove('f/b');
