@@ -6,8 +6,8 @@ import { decodeAnswer, encodeCommand, isComplete } from './virsh-shell-codec.js'
 
 /** Commands that only ask, and are soon answered. All others get a virsh of their own, with an exit code. */
 const QUESTIONS: ReadonlySet<string> = new Set([
-  ...['backup-dumpxml', 'checkpoint-dumpxml', 'checkpoint-list', 'domblkinfo', 'domid', 'domjobinfo'],
-  ...['domstate', 'dumpxml', 'list', 'uri', 'version'],
+  ...['backup-dumpxml', 'capabilities', 'checkpoint-dumpxml', 'checkpoint-list', 'domblkinfo', 'domid'],
+  ...['domjobinfo', 'domstate', 'dumpxml', 'list', 'uri', 'version'],
 ]);
 
 /** Longest answer: a description. Bytes. */
