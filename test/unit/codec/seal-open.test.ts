@@ -5,10 +5,15 @@ import { blake3Digest, storedDigestOf } from '#nbdelta/codec/blake3.js';
 import { parseCodec } from '#nbdelta/codec/codec-spec.js';
 import { openFrame } from '#nbdelta/codec/open.js';
 import { sealFrame } from '#nbdelta/codec/seal.js';
-import { createCompressor, createDecompressor, sealedCapacity } from '#nbdelta/codec/zstd.js';
+import {
+  createCompressor,
+  createDecompressor,
+  createUncheckedDecompressor,
+  sealedCapacity,
+} from '#nbdelta/codec/zstd.js';
 
 const noZstd = spawnSync('zstd', ['--version']).status !== 0;
-const decompressor = createDecompressor();
+const decompressor = createUncheckedDecompressor();
 
 function seal(content: Uint8Array, codec = 'zstd:1') {
   const raw = Uint8Array.from(content);
@@ -87,6 +92,17 @@ describe('seal and open', () => {
       expect(out.every(byte => byte === 0)).toBe(true);
     }
     expect(openFrame(decompressor, stored, new Uint8Array(10), good)).toBe('length');
+  });
+
+  test('the content is compared with its digest, not with the checksum that zstd keeps', () => {
+    const bytes = Buffer.alloc(10_000, 'content ');
+    const { stored, digest } = seal(bytes);
+    stored[stored.length - 1]! ^= 1; // In the checksum.
+    const expected = { rawLength: bytes.length, digest, storedDigest: storedDigestOf(stored) };
+    const out = new Uint8Array(bytes.length);
+    expect(openFrame(createDecompressor(), stored, out, expected)).toBe('decode');
+    expect(openFrame(createUncheckedDecompressor(), stored, out, expected)).toBeNull();
+    expect(Buffer.compare(out, bytes)).toBe(0);
   });
 
   test('hostile stored bytes never open, even with a matching stored digest', () => {
