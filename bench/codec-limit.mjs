@@ -27,6 +27,7 @@ function openCodec() {
       rawLength: sealed.liveLength,
       digest: sealed.digest,
       storedDigest: sealed.storedDigest,
+      checkStored: true,
     };
     const failed = openFrame(decompressor, stored.subarray(0, sealed.storedLength), opened, expected);
     if (failed !== null) throw new Error(`a frame that was sealed does not open: ${failed}`);

@@ -9,8 +9,13 @@ export interface FrameBuffers {
   raw: ArrayBuffer;
 }
 
+export interface LoadFrameOptions {
+  /** Whether what is stored must match its digest too, although the content is right. */
+  readonly checkStored?: boolean;
+}
+
 /**
- * Reads a frame, checks both its digests and decodes it. `buffers` travel to another thread and back; afterwards
+ * Reads a frame, decodes it and checks the digest of its content. `buffers` travel to another thread and back; afterwards
  * they hold the same memory again, also when it throws (unless a worker died).
  * @returns bytes of `buffers.raw` in use.
  * @throws DamagedError naming point, disk and range: never bytes that do not match.
@@ -21,6 +26,7 @@ export async function loadFrame(
   frame: number,
   buffers: FrameBuffers,
   pool: FramePool,
+  { checkStored = false }: LoadFrameOptions = {},
 ): Promise<number> {
   const reader = chain.archives[archive]!;
   const { frames } = reader;
@@ -39,6 +45,7 @@ export async function loadFrame(
     rawLength,
     digest: frames.digestAt(frame),
     storedDigest: frames.storedDigestAt(frame),
+    checkStored,
   });
   buffers.stored = opened.stored;
   buffers.raw = opened.out;

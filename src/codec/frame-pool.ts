@@ -125,7 +125,14 @@ class WorkerFramePool implements FramePool {
     return { raw: reply.raw, out: reply.out, liveLength, storedLength, digest, storedDigest, zeroRuns };
   }
 
-  async open({ stored, storedLength, out, rawLength, ...expected }: OpenJob): Promise<OpenedFrame> {
+  async open({
+    stored,
+    storedLength,
+    out,
+    rawLength,
+    checkStored,
+    ...expected
+  }: OpenJob): Promise<OpenedFrame> {
     checkBuffer('stored', stored, storedLength);
     checkBuffer('out', out, rawLength);
     const digest = ownDigest(expected.digest, DIGEST_LENGTH);
@@ -133,7 +140,7 @@ class WorkerFramePool implements FramePool {
     const job = this.#team.nextJob();
     const [storedBytes, outBytes] = [stored.byteLength, out.byteLength];
     const reply = await this.#team.run(
-      { kind: 'open', job, stored, storedLength, out, rawLength, digest, storedDigest },
+      { kind: 'open', job, stored, storedLength, out, rawLength, digest, storedDigest, checkStored },
       [stored, out],
     );
     if (reply.kind !== 'opened') throw wrongReply(reply.kind);

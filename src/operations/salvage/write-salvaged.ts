@@ -152,6 +152,7 @@ class SalvageWork {
     const opened = await pool.open({
       ...{ stored: buffers.stored, storedLength, out: buffers.raw, rawLength },
       ...{ digest: rows.digestAt(row), storedDigest: rows.storedDigestAt(row) },
+      checkStored: true,
     });
     buffers.stored = opened.stored;
     buffers.raw = opened.out;

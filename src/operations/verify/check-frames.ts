@@ -30,7 +30,7 @@ export async function checkFrames(
   for (const frame of frames) {
     if (!goesOn || failures.length > 0 || signal?.aborted) break;
     const buffers = { stored: await stored.acquire(), raw: await raw.acquire() };
-    const work = loadFrame(chain, 0, frame, buffers, pool)
+    const work = loadFrame(chain, 0, frame, buffers, pool, { checkStored: true })
       .then(onChecked, error => {
         goesOn = onDamaged(error) && goesOn;
       })

@@ -115,6 +115,7 @@ export async function applyArchive(reader: ArchiveReader, target: Buffer): Promi
       rawLength,
       digest: frames.digestAt(frame),
       storedDigest: frames.storedDigestAt(frame),
+      checkStored: true,
     });
     if (failed !== null) throw new Error(`frame ${frame}: ${failed}`);
     target.set(out.subarray(extents.withinAt(row), extents.withinAt(row) + length), offset);

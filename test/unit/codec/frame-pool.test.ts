@@ -29,6 +29,7 @@ async function sealed(pool: FramePool, seed = 1) {
     rawLength: liveLength,
     digest,
     storedDigest,
+    checkStored: true,
     frame,
   };
 }
@@ -57,6 +58,7 @@ describe('frame pool', () => {
           rawLength,
           digest: table.subarray(100, 132),
           storedDigest,
+          checkStored: true,
         });
         expect(opened.ok).toBe(true);
         const live = Buffer.concat([expected.subarray(0, 100_000), expected.subarray(200_000)]);

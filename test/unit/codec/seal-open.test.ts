@@ -40,7 +40,9 @@ describe('seal and open', () => {
         }
         const out = new Uint8Array(liveLength + 10).fill(0x77);
         expect(
-          openFrame(decompressor, stored, out, { rawLength: liveLength, digest, storedDigest }),
+          openFrame(decompressor, stored, out, {
+            ...{ rawLength: liveLength, digest, storedDigest, checkStored: true },
+          }),
         ).toBeNull();
         expect(Buffer.compare(out.subarray(0, liveLength), bytes)).toBe(0);
         expect(out.subarray(liveLength).every(byte => byte === 0x77)).toBe(true);
@@ -76,7 +78,7 @@ describe('seal and open', () => {
   test('each check has its name, and no bytes come out', () => {
     const bytes = Buffer.alloc(10_000, 'content ');
     const { stored, digest, storedDigest } = seal(bytes);
-    const good = { rawLength: bytes.length, digest, storedDigest };
+    const good = { rawLength: bytes.length, digest, storedDigest, checkStored: true };
     const garbage = new Uint8Array(50).fill(9);
     const attempts = [
       ['stored-digest', stored, { ...good, storedDigest: new Uint8Array(16) }],
@@ -98,11 +100,28 @@ describe('seal and open', () => {
     const bytes = Buffer.alloc(10_000, 'content ');
     const { stored, digest } = seal(bytes);
     stored[stored.length - 1]! ^= 1; // In the checksum.
-    const expected = { rawLength: bytes.length, digest, storedDigest: storedDigestOf(stored) };
+    const expected = {
+      ...{ rawLength: bytes.length, digest },
+      storedDigest: storedDigestOf(stored),
+      checkStored: true,
+    };
     const out = new Uint8Array(bytes.length);
     expect(openFrame(createDecompressor(), stored, out, expected)).toBe('decode');
     expect(openFrame(createUncheckedDecompressor(), stored, out, expected)).toBeNull();
     expect(Buffer.compare(out, bytes)).toBe(0);
+  });
+
+  test('who wants the content gets it when its digest is right; what is wrong with the rest is for who asks', () => {
+    const bytes = Buffer.alloc(10_000, 'content ');
+    const { stored, digest, storedDigest } = seal(bytes);
+    const expected = { rawLength: bytes.length, digest, storedDigest };
+    const open = (given: Uint8Array, checkStored: boolean) =>
+      openFrame(decompressor, given, new Uint8Array(bytes.length), { ...expected, checkStored });
+    const rotten = Uint8Array.from(stored);
+    rotten[rotten.length - 1]! ^= 1; // In the checksum: the content is what it was.
+    expect([open(rotten, false), open(rotten, true)]).toEqual([null, 'stored-digest']);
+    rotten[20]! ^= 1;
+    expect([open(rotten, false), open(rotten, true)]).toEqual(['stored-digest', 'stored-digest']);
   });
 
   test('hostile stored bytes never open, even with a matching stored digest', () => {
@@ -112,7 +131,12 @@ describe('seal and open', () => {
       fc.property(fc.nat(stored.length - 1), fc.integer({ min: 1, max: 255 }), (at, bits) => {
         const damaged = Uint8Array.from(stored);
         damaged[at]! ^= bits;
-        const expected = { rawLength: bytes.length, digest, storedDigest: storedDigestOf(damaged) };
+        const expected = {
+          rawLength: bytes.length,
+          digest,
+          storedDigest: storedDigestOf(damaged),
+          checkStored: true,
+        };
         const out = new Uint8Array(bytes.length);
         const failed = openFrame(decompressor, damaged, out, expected);
         // A bit that zstd ignores (reserved, or in the header only) may open, but then to the same bytes.
