@@ -24,10 +24,10 @@ class FileTarget implements RestoreTarget {
   readonly #file: NewFile;
   readonly #handle: FileHandle;
   /**
-   * The kernel lets one write at a time into a file. The next ones are on their way meanwhile, so that small writes do not
+   * The kernel lets one write at a time into a file. The next one is on its way meanwhile, so that small writes do not
    * wait for a turn of ours each; more would burn a processor while they wait.
    */
-  readonly #turn = pLimit(3);
+  readonly #turn = pLimit(2);
 
   constructor(file: NewFile, handle: FileHandle) {
     this.#file = file;
