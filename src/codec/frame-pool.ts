@@ -125,18 +125,12 @@ class WorkerFramePool implements FramePool {
     return { raw: reply.raw, out: reply.out, liveLength, storedLength, digest, storedDigest, zeroRuns };
   }
 
-  async open({
-    stored,
-    storedLength,
-    out,
-    rawLength,
-    checkStored,
-    ...expected
-  }: OpenJob): Promise<OpenedFrame> {
+  async open({ stored, storedLength, out, rawLength, ...expected }: OpenJob): Promise<OpenedFrame> {
     checkBuffer('stored', stored, storedLength);
     checkBuffer('out', out, rawLength);
     const digest = ownDigest(expected.digest, DIGEST_LENGTH);
     const storedDigest = ownDigest(expected.storedDigest, STORED_DIGEST_LENGTH);
+    const { checkStored } = expected;
     const job = this.#team.nextJob();
     const [storedBytes, outBytes] = [stored.byteLength, out.byteLength];
     const reply = await this.#team.run(

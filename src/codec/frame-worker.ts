@@ -11,12 +11,12 @@ import type {
 } from './frame-messages.js';
 import { openFrame } from './open.js';
 import { sealFrame } from './seal.js';
-import { createCompressor, createUncheckedDecompressor } from './zstd.js';
+import { createCompressor, createDecompressor } from './zstd.js';
 
 /** The worker's side of the frame pool: one frame at a time, CPU only. */
 const port = parentPort!;
 const compressor = createCompressor((workerData as FrameWorkerData).level);
-const decompressor = createUncheckedDecompressor();
+const decompressor = createDecompressor({ checksums: false });
 
 port.on('message', (request: FrameRequest) => {
   try {

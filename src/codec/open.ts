@@ -1,7 +1,7 @@
 import { blake3Digest, storedDigestOf } from './blake3.js';
 import type { ZstdDecompressor } from './zstd.js';
 
-/** What can be wrong with a stored frame, in the order of the checks. */
+/** What can be wrong with a stored frame, in the order in which they are named. */
 export const FRAME_CHECKS = {
   'stored-digest': 'the stored bytes do not match their digest',
   decode: 'the stored bytes are not a valid zstd frame',

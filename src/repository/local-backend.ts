@@ -80,8 +80,8 @@ export class LocalBackend implements StorageBackend {
   async list(path: string, { sizes = false } = {}): Promise<StorageEntry[]> {
     return await this.#at('list', path, async folder => {
       if (path !== '') await this.#refuseLink(folder);
-      const found = (await nullWhenMissing(readEntries(folder))) ?? [];
-      const entries = found.map(describeEntry).sort((a, b) => (a.name < b.name ? -1 : 1));
+      const entries = (await nullWhenMissing(readEntries(folder))) ?? [];
+      entries.sort((a, b) => (a.name < b.name ? -1 : 1));
       return sizes ? await withSizes(folder, entries) : entries;
     });
   }
@@ -142,34 +142,27 @@ async function refuseLink(folder: string): Promise<void> {
   });
 }
 
-type Entry = Pick<Dirent, 'name' | 'isSymbolicLink' | 'isDirectory'>;
-
 /**
  * A folder's entries. Where the file system does not say what they are, Node looks at each, and fails as if the folder
  * were missing when one was removed meanwhile: then we look, and leave that one out.
  */
-async function readEntries(folder: string): Promise<readonly Entry[]> {
+async function readEntries(folder: string): Promise<StorageEntry[]> {
   try {
-    return await readdir(folder, { withFileTypes: true });
+    const found = await readdir(folder, { withFileTypes: true });
+    return found.map(entry => describeEntry(entry.name, entry));
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT' || (error as NodeJS.ErrnoException).syscall !== 'lstat') throw error;
   }
   const looks = (await readdir(folder)).map(async name => {
     const status = await nullWhenMissing(lstat(join(folder, name)));
-    return (
-      status && {
-        name,
-        isSymbolicLink: () => status.isSymbolicLink(),
-        isDirectory: () => status.isDirectory(),
-      }
-    );
+    return status && describeEntry(name, status);
   });
   return (await Promise.all(looks)).filter(entry => entry !== null);
 }
 
-function describeEntry(found: Entry): StorageEntry {
-  if (found.isSymbolicLink()) return { name: found.name, kind: 'link' };
-  return { name: found.name, kind: found.isDirectory() ? 'folder' : 'file' };
+function describeEntry(name: string, what: Pick<Dirent, 'isSymbolicLink' | 'isDirectory'>): StorageEntry {
+  if (what.isSymbolicLink()) return { name, kind: 'link' };
+  return { name, kind: what.isDirectory() ? 'folder' : 'file' };
 }
 
 /** Without the files that were removed meanwhile. */
