@@ -1,7 +1,8 @@
-import { chmod, cp, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { type RunningProcess, type RunResult, run, startProcess } from '../processes.js';
 import { type TempFolder, tempFolder } from '../temp-folder.js';
 import { lendCapabilities } from './capabilities-cache.js';
+import { onlyNeededDrivers } from './drivers.js';
 import { type MountNamespace, openMountNamespace } from './mount-namespace.js';
 
 /** Debian compiles these into libvirtd; in a mount namespace of its own each is a folder of the test's. */
@@ -26,11 +27,13 @@ export class Libvirtd implements AsyncDisposable {
   /** `qemu:///system?socket=…` */
   readonly uri: string;
   readonly #namespace: MountNamespace;
+  readonly #environment: Readonly<Record<string, string>>;
   #daemon: RunningProcess | undefined;
 
-  constructor(folder: TempFolder, namespace: MountNamespace) {
+  constructor(folder: TempFolder, namespace: MountNamespace, environment: Readonly<Record<string, string>>) {
     this.folder = folder;
     this.#namespace = namespace;
+    this.#environment = environment;
     this.uri = `qemu:///system?socket=${folder.file('sock/libvirt-sock')}`;
   }
 
@@ -49,7 +52,19 @@ export class Libvirtd implements AsyncDisposable {
     const config = ['-f', '/etc/libvirt/libvirtd.conf', '-p', this.folder.file('libvirtd.pid')];
     const args = ['-m', '-t', String(this.#namespace.pid), 'libvirtd', ...config];
     const ready = async () => (await this.tryVirsh('version')).code === 0;
-    this.#daemon = await startProcess('nsenter', args, { ready });
+    try {
+      this.#daemon = await startProcess('nsenter', args, { ready, env: this.#environment });
+    } catch (error) {
+      // It says nothing on its standard error, and ends with 0 when one of its drivers can't start.
+      throw new Error(`${await this.#complaints()} (${(error as Error).message.trim()})`, { cause: error });
+    }
+  }
+
+  /** The errors in its log, the last first, in one line: the beginning of that is what a failed run ends with. */
+  async #complaints(): Promise<string> {
+    const log = await readFile(this.folder.file('log/libvirtd.log'), 'utf8').catch(String);
+    const errors = [...log.matchAll(/: error : (.*)/g)].map(([, text]) => text);
+    return errors.reverse().join('; ') || log;
   }
 
   /** Ends the daemon; its guests go on. */
@@ -93,7 +108,9 @@ async function openLibvirtd(
   }
   await writeConfiguration(folder, options);
   const mounts = Object.entries(FOLDERS).map(([path, name]) => [path, folder.file(name)]);
-  const libvirtd = new Libvirtd(folder, await openMountNamespace(Object.fromEntries(mounts)));
+  const environment = await onlyNeededDrivers(folder.file('drivers'));
+  const namespace = await openMountNamespace(Object.fromEntries(mounts));
+  const libvirtd = new Libvirtd(folder, namespace, environment);
   try {
     await prepare(libvirtd);
     await libvirtd.start();
