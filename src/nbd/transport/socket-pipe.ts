@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { type ByteSink, feed } from '../protocol/byte-sink.js';
+import { type ByteSink, feed, nextMemory } from '../protocol/byte-sink.js';
 import type { BytePipe } from './byte-pipe.js';
 
 /**
@@ -49,7 +49,7 @@ export class SocketPipe implements BytePipe {
     let target: Uint8Array | undefined;
     // Node asks from inside a read: what is thrown there would end the process, not the connection.
     this.#guard(() => {
-      target = this.#sink?.next();
+      if (this.#sink !== undefined) target = nextMemory(this.#sink);
     });
     return target;
   }

@@ -76,6 +76,20 @@ describe('SocketPipe', () => {
     expect(ends.map(error => error.message)).toEqual(['no more memory for you']);
   });
 
+  it('a sink that hands out empty memory ends the connection: a read into it would never end', async () => {
+    let left = [Buffer.alloc(8)];
+    const sink = {
+      next: () => left[0] ?? Buffer.alloc(0),
+      advance: () => {
+        left = [];
+      },
+    };
+    pipe.attach(sink, error => ends.push(error));
+    peer.write(Buffer.alloc(100));
+    await once(peer, 'close');
+    expect(ends.map(error => error.message)).toEqual(['no memory for the bytes that come next']);
+  });
+
   it('a sink that throws on its bytes ends the connection, and is told once', async () => {
     const sink = {
       next: () => Buffer.alloc(8),
