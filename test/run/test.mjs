@@ -5,30 +5,14 @@
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { ensureBuild, ensurePackages, ensurePeers, execute, ROOT, STRICT, say } from './setup.mjs';
-
-/** What vitest's JSON report says. A file that did not even load counts as one failure. */
-function summarize(report) {
-  const failures = report.testResults.flatMap(file => {
-    const name = relative(ROOT, file.name);
-    const failed = file.assertionResults.filter(test => test.status === 'failed');
-    if (failed.length > 0)
-      return failed.map(test => failureLine(name, test.fullName, test.failureMessages[0]));
-    return file.status === 'failed' ? [failureLine(name, 'did not load', file.message)] : [];
-  });
-  return { passed: report.numPassedTests, failures, skipped: report.numPendingTests + report.numTodoTests };
-}
-
-function failureLine(file, what, why = '') {
-  return `FAILED ${file}: ${what}: ${why.split('\n')[0].slice(0, 300)}`;
-}
 
 function readResults(path, exitCode) {
   const results = existsSync(path)
-    ? summarize(JSON.parse(readFileSync(path, 'utf8')))
+    ? JSON.parse(readFileSync(path, 'utf8'))
     : { passed: 0, failures: [], skipped: 0 };
-  // An error outside any test (an unhandled rejection, no test found) fails the run: the line must say so.
+  // Vitest itself failed, or found no test: the line must say so.
   if (exitCode !== 0 && results.failures.length === 0)
     results.failures.push('FAILED outside any test: see above');
   return results;
@@ -39,14 +23,17 @@ ensureBuild();
 const missing = ensurePeers();
 
 const folder = mkdtempSync(join(tmpdir(), 'nbdelta-test-'));
-const report = join(folder, 'report.json');
+const results = join(folder, 'results.json');
+const reporter = join(ROOT, 'test/run/failures-reporter.mjs');
 const vitest = join(ROOT, 'node_modules/vitest/vitest.mjs');
-const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+const reporters = ['--reporter=default', `--reporter=${reporter}`];
 const given = process.argv.slice(2);
 // A real libvirtd and real guests: minutes of their own, `npm run test:stack`.
 const chosen = given.length > 0 ? given : ['--exclude', 'test/stack/**'];
-let code = execute(process.execPath, [vitest, 'run', ...reporters, ...chosen]);
-const { passed, failures, skipped } = readResults(report, code);
+let code = execute(process.execPath, [vitest, 'run', ...reporters, ...chosen], {
+  NBDELTA_TEST_RESULTS: results,
+});
+const { passed, failures, skipped } = readResults(results, code);
 rmSync(folder, { recursive: true, force: true });
 
 if (STRICT && missing.length > 0) {
