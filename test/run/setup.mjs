@@ -141,14 +141,22 @@ export function ensureBuild() {
   writeFileSync(BUILT, '');
 }
 
+/** Whoever else installs at this moment is waited for. Seconds. */
+const LOCK_TIMEOUT = 300;
+
+/** @returns whether all of them are installed and configured: a program can be there when its package is neither. */
 function installDebianPackages(packages) {
   // RUNLEVEL=1: a server package must not start its server on this machine.
   const env = { DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
-  const install = ['install', '-y', '-q', '--no-install-recommends', ...packages];
+  const apt = (...args) =>
+    execute('apt-get', ['-q', '-o', `DPkg::Lock::Timeout=${LOCK_TIMEOUT}`, ...args], env) === 0;
+  const install = () => apt('install', '-y', '--no-install-recommends', ...packages);
   say(`setup: installing Debian packages: ${packages.join(' ')}`);
-  if (execute('apt-get', install, env) === 0) return;
+  if (install()) return true;
   say('setup: once more after apt-get update');
-  if (execute('apt-get', ['update', '-q'], env) === 0) execute('apt-get', install, env);
+  apt('update');
+  execute('dpkg', ['--configure', '-a'], env);
+  return install();
 }
 
 function missingPrograms() {
@@ -160,7 +168,8 @@ export function ensurePeers() {
   const missing = missingPrograms();
   if (missing.length === 0) return [];
   const packages = [...new Set(missing.map(program => PEERS[program]))];
-  if (process.getuid?.() === 0 && hasProgram('apt-get')) installDebianPackages(packages);
+  if (process.getuid?.() === 0 && hasProgram('apt-get') && !installDebianPackages(packages))
+    say('setup: apt-get failed: a program that it left half installed may fail in strange ways');
   const left = missingPrograms();
   if (left.length > 0) {
     const hint = [...new Set(left.map(program => PEERS[program]))].join(' ');
