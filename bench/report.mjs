@@ -42,7 +42,7 @@ export function sentenceOf({ value, unit, atLeast, atMost, met }) {
 export function reportContest({ name, bytes, contenders, targets }) {
   say(`\n${name.padEnd(44)}${columns(HEADS)}`);
   for (const contender of contenders) {
-    if (contender.missing) say(`  ${contender.name}: left out, ${contender.missing}`);
+    if (contender.missing) say(`  left out: ${contender.name} (${contender.missing})`);
     else say(`  ${contender.name.padEnd(42)}${columns(cellsOf(contender, bytes))}`);
   }
   for (const target of targets) say(`  ${target.what}, ${sentenceOf(target)}`);
