@@ -117,7 +117,13 @@ function unreadableWarning(disk: string, count: number, first: NbdeltaError): Wa
   return { code: 'older-frames-damaged', text };
 }
 
-/** Reads, seals and writes one disk into the point. When it rejects, its volumes are still to be aborted. */
+/** A disk whose data is in the archive, all but the last pack and the index. */
+export interface UnfinishedDisk {
+  /** Writes those and brings the archive to storage. When it rejects, its volumes were aborted. */
+  finish(): Promise<StoredDisk>;
+}
+
+/** Reads, seals and writes one disk into the point. When it rejects, its volumes were aborted. */
 export async function backUpDisk(
   job: DiskJob,
   changes: DiskChanges,
@@ -125,7 +131,7 @@ export async function backUpDisk(
   pool: FramePool,
   buffers: StoreBuffers,
   options: CheckedOptions,
-): Promise<StoredDisk> {
+): Promise<UnfinishedDisk> {
   const { client, disk, base, plan } = job;
   const writer = await openArchiveWriter({
     archiveId: randomBytes(16).toString('hex'),
@@ -136,10 +142,18 @@ export async function backUpDisk(
     codec: options.codec,
     openVolume: volume => point.createVolume(volumeName(disk.name, volume)),
   });
-  try {
-    const total = changes.map.total(ExtentKind.data);
+  const orAbort = async <Result>(work: () => Promise<Result>) => {
+    try {
+      return await work();
+    } catch (error) {
+      await writer.abort();
+      throw error;
+    }
+  };
+  const total = changes.map.total(ExtentKind.data);
+  const readBytes = await orAbort(async () => {
     using pace = openPace(options);
-    const readBytes = await storeDisk({
+    return await storeDisk({
       reader: client,
       changes: changes.map,
       writer,
@@ -150,7 +164,9 @@ export async function backUpDisk(
       signal: options.signal,
       onProgress: done => options.onProgress?.({ phase: 'data', disk: disk.name, done, total }),
     });
-    options.onProgress?.({ phase: 'finish', disk: disk.name, done: total, total });
+  });
+  options.onProgress?.({ phase: 'finish', disk: disk.name, done: total, total });
+  const finish = async (): Promise<StoredDisk> => {
     const { volumes, ...summary } = await writer.finish();
     const archive: ArchiveEntry = {
       ...summary,
@@ -166,10 +182,8 @@ export async function backUpDisk(
       readBytes: changes.readBytes + readBytes,
       archive,
     };
-  } catch (error) {
-    await writer.abort();
-    throw error;
-  }
+  };
+  return { finish: () => orAbort(finish) };
 }
 
 /** What a manifest says of a disk, stored or failed. */

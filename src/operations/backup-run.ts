@@ -100,10 +100,7 @@ export class BackupRun implements AsyncDisposable {
     if (jobs.some(({ plan }) => plan.method !== 'bitmap')) pool.warmUp();
     const changes = await this.#findAllChanges(machine, before.list, planned, pool);
     this.#options.onStep?.('mapped');
-    const entries: DiskEntry[] = [];
-    for (const [index, job] of jobs.entries()) {
-      entries.push(await this.#storeOne(job, changes[index]!, point, pool));
-    }
+    const entries = await this.#storeAll(jobs, changes, point, pool);
     if (entries.every(entry => entry.status === 'failed')) throw allFailed(entries);
     const files = await this.#putFiles(point);
     this.#options.onStep?.('stored');
@@ -147,12 +144,44 @@ export class BackupRun implements AsyncDisposable {
     return changes;
   }
 
+  /**
+   * One disk after another. While one is read, the archive of the one before is brought to storage: where that takes long,
+   * nothing waits for it but the end.
+   */
+  async #storeAll(
+    jobs: readonly DiskJob[],
+    changes: readonly (DiskChanges | NbdeltaError)[],
+    point: PointWriter,
+    pool: FramePool,
+  ): Promise<readonly DiskEntry[]> {
+    const finishing: Promise<DiskEntry>[] = [];
+    let failure: { readonly error: unknown } | undefined;
+    for (const [index, job] of jobs.entries()) {
+      if (failure) break;
+      try {
+        const stored = await this.#storeOne(job, changes[index]!, point, pool);
+        const finished = stored.finish();
+        finished.catch(error => {
+          failure ??= { error };
+        });
+        finishing.push(finished);
+      } catch (error) {
+        failure ??= { error };
+      }
+    }
+    // Whatever happened, nothing is under way any more when this ends.
+    await Promise.allSettled(finishing);
+    if (failure) throw failure.error;
+    return await Promise.all(finishing);
+  }
+
+  /** With what is still to be done for it. */
   async #storeOne(
     job: DiskJob,
     changes: DiskChanges | NbdeltaError,
     point: PointWriter,
     pool: FramePool,
-  ): Promise<DiskEntry> {
+  ): Promise<{ finish(): Promise<DiskEntry> }> {
     this.#buffers ??= new StoreBuffers(pool, this.#options.frameSize);
     const buffers = this.#buffers;
     const stored =
@@ -162,7 +191,8 @@ export class BackupRun implements AsyncDisposable {
     if (!(stored instanceof NbdeltaError)) return stored;
     this.#buffers = undefined;
     const error = { code: stored.code, message: errorLine(stored) };
-    return { ...describeDisk(job), status: 'failed', readBytes: 0, error };
+    const entry: DiskEntry = { ...describeDisk(job), status: 'failed', readBytes: 0, error };
+    return { finish: async () => entry };
   }
 
   /** With `allowPartial` a disk whose export failed becomes a value; what is wrong with us or the repository does not. */
